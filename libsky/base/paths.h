@@ -1,0 +1,13 @@
+/* paths.h -- where the files that ship with the tools are found. */
+#ifndef SKY_BASE_PATHS_H
+#define SKY_BASE_PATHS_H
+
+#include "base/err.h"
+
+/* Find the data file `kind`/`name` + ext ("datasets", "flood3i", ".yaml"; "configs", "tiny", ".yaml"). A name with a
+ * slash or ending in ext is taken as a path as it is. Otherwise looked for in: $SKY_DATA/kind/, the source tree beside
+ * the executable (build/bin/../../ formats/datasets or pipelines), PREFIX/share/skysense/kind/. *out: sky_free it.
+ * Not found: SKY_EUSAGE naming the places. */
+int sky_data_file(char **out, const char *kind, const char *name, const char *ext, sky_err *e) SKY_MUST_USE;
+
+#endif
