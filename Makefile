@@ -16,7 +16,7 @@ LDFLAGS ?=
 # -ffp-contract=off: a*b+c is two roundings everywhere, so that the portable and the vector code agree where they must.
 override CFLAGS += -std=c11 -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
                    -fvisibility=hidden -fno-math-errno -ffp-contract=off -pthread $(SAN)
-CPPFLAGS += -Ilibsky -D_GNU_SOURCE -DSKY_VERSION='"$(VERSION)"' -DSKY_PREFIX='"$(PREFIX)"'
+CPPFLAGS += -Ilibsky -Itests -D_GNU_SOURCE -DSKY_VERSION='"$(VERSION)"' -DSKY_PREFIX='"$(PREFIX)"'
 
 # Only these tools need GDAL; the rest build and run where it is absent.
 GEO_TOOLS := sky-ingest sky-tile

@@ -1,0 +1,54 @@
+#include "base/paths.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Folder of the running executable, or NULL. */
+static char *executable_dir(void)
+{
+    char buf[4096];
+    ssize_t n = readlink("/proc/self/exe", buf, sizeof buf - 1);
+    if (n <= 0)
+        return NULL;
+    buf[n] = 0;
+    char *slash = strrchr(buf, '/');
+    return slash ? sky_strndup(buf, (size_t)(slash - buf)) : NULL;
+}
+
+static int has_suffix(const char *s, const char *suffix)
+{
+    size_t n = strlen(s), m = strlen(suffix);
+    return n >= m && !strcmp(s + n - m, suffix);
+}
+
+int sky_data_file(char **out, const char *kind, const char *name, const char *ext, sky_err *e)
+{
+    if (strchr(name, '/') || has_suffix(name, ext)) {
+        *out = sky_strdup(name);
+        return *out ? SKY_OK : sky_fail(e, SKY_ENOMEM, "%s: out of memory", name);
+    }
+    const char *env = getenv("SKY_DATA");
+    char *exe = executable_dir();
+    char *tries[] = {
+        env ? sky_asprintf("%s/%s/%s%s", env, kind, name, ext) : NULL,
+        /* in the source tree the executable is build*\/bin/sky-... or build*\/tests/... */
+        exe ? sky_asprintf("%s/../../%s/%s%s", exe, strcmp(kind, "configs") ? "formats/datasets" : "pipelines", name, ext) : NULL,
+        sky_asprintf("%s/share/skysense/%s/%s%s", SKY_PREFIX, kind, name, ext),
+    };
+    enum { N = sizeof tries / sizeof *tries };
+    *out = NULL;
+    for (int i = 0; i < N && !*out; i++)
+        if (tries[i] && access(tries[i], R_OK) == 0) {
+            *out = tries[i];
+            tries[i] = NULL;
+        }
+    int rc = *out ? SKY_OK
+                  : sky_fail(e, SKY_EUSAGE, "no %s named '%s' (looked in $SKY_DATA/%s, the source tree and %s/share/skysense/%s)",
+                             strcmp(kind, "configs") ? "dataset" : "configuration", name, kind, SKY_PREFIX, kind);
+    for (int i = 0; i < N; i++)
+        sky_free(tries[i]);
+    sky_free(exe);
+    return rc;
+}
