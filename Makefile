@@ -10,6 +10,8 @@ STATIC  ?= 0
 BUILD   ?= build
 SAN     ?=
 VERSION := 0.1.0
+JOBS    ?= 2
+FUZZ_SECONDS ?= 60
 
 CFLAGS  ?= -O2 -g
 LDFLAGS ?=
@@ -42,12 +44,19 @@ GEO_SRC   := $(sort $(wildcard libsky/geo/*.c))
 TEST_SRC  := $(sort $(wildcard tests/unit/*.c tests/tools/*.c tests/golden.c tests/bench/*.c))
 # Tests and tools under these names link the geographic library too.
 GEO_TESTS := $(patsubst %.c,%,$(notdir $(wildcard tests/unit/geo_*.c)))
+CLI_TESTS := $(sort $(wildcard tests/cli/*.t))
+CONFIGS   := $(sort $(wildcard pipelines/*.yaml))
+# GDAL and its drivers keep global state until exit: not ours to free.
+ASAN_ENV  := LSAN_OPTIONS=suppressions=tests/lsan.supp:print_suppressions=0 ASAN_OPTIONS=allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
 LIB   := $(BUILD)/libsky.a
 GEO   := $(BUILD)/libskygeo.a
 BIN   := $(TOOLS:%=$(BUILD)/bin/%)
-TESTS := $(patsubst %.c,$(BUILD)/tests/%,$(notdir $(TEST_SRC)))
+UNIT  := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/*.c))
+FUZZ  := $(patsubst tests/fuzz/%.c,%,$(filter-out tests/fuzz/replay.c,$(wildcard tests/fuzz/*.c)))
+TESTS := $(patsubst %.c,$(BUILD)/tests/%,$(notdir $(TEST_SRC))) $(FUZZ:%=$(BUILD)/tests/fuzz_%)
 ifeq ($(NEED_GEO),)
 TESTS := $(filter-out $(GEO_TESTS:%=$(BUILD)/tests/%),$(TESTS))
+UNIT  := $(filter-out $(GEO_TESTS:%=$(BUILD)/tests/%),$(UNIT))
 endif
 
 FLAGS := $(CC) $(CFLAGS) $(CPPFLAGS) $(LDFLAGS) $(GDAL_CFLAGS) $(STATIC)
@@ -91,10 +100,51 @@ $(BUILD)/tests/golden: $(BUILD)/tests/golden.c.o $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
+$(BUILD)/tests/fuzz_%: $(BUILD)/tests/fuzz/%.c.o $(BUILD)/tests/fuzz/replay.c.o $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
 tests: all $(TESTS) ## build the test programs into build/tests
 
+setup: ## install missing packages, or say which ones are missing
+	@sh pipelines/setup.sh
+
+# The set-up may install what the variables above look for, so the rest runs in a make of its own.
+check: setup ## the README's test command: set up, build, run every test
+	@$(MAKE) --no-print-directory check-built
+
+check-built: tests
+	@BUILD=$(BUILD) prove -j $(JOBS) $(UNIT) $(FUZZ:%=$(BUILD)/tests/fuzz_%) $(CLI_TESTS)
+
+asan: setup ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@$(ASAN_ENV) $(MAKE) --no-print-directory BUILD=build-asan check-built \
+	  SAN='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer'
+
+fuzz: setup ## run every fuzz target for FUZZ_SECONDS under libFuzzer (clang)
+	@$(MAKE) --no-print-directory BUILD=build-fuzz CC=clang SAN='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined' fuzz-built
+fuzz-built: $(FUZZ:%=$(BUILD)/tests/libfuzzer_%)
+	@for f in $(FUZZ); do mkdir -p $(BUILD)/corpus/$$f; echo "== $$f"; \
+	  $(ASAN_ENV) $(BUILD)/tests/libfuzzer_$$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=3000 -timeout=20 -print_final_stats=1 \
+	    -artifact_prefix=$(BUILD)/corpus/$$f- $(BUILD)/corpus/$$f tests/fuzz/corpus/$$f 2>&1 | tail -8 || exit 1; done
+$(BUILD)/tests/libfuzzer_%: $(BUILD)/tests/fuzz/%.c.o $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+
+install: all ## install tools, man pages, datasets and configurations under PREFIX
+	install -d $(DESTDIR)$(PREFIX)/bin $(addprefix $(DESTDIR)$(PREFIX)/share/,man/man1 man/man5 skysense/datasets skysense/configs)
+	install -m 755 $(BIN) $(DESTDIR)$(PREFIX)/bin
+	install -m 644 $(wildcard man/*.1) $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 $(wildcard man/*.5) $(DESTDIR)$(PREFIX)/share/man/man5
+	install -m 644 $(wildcard formats/datasets/*.yaml) $(DESTDIR)$(PREFIX)/share/skysense/datasets
+	install -m 644 $(CONFIGS) $(DESTDIR)$(PREFIX)/share/skysense/configs
+
+uninstall: ## remove what install put there
+	rm -f $(TOOLS:%=$(DESTDIR)$(PREFIX)/bin/%) $(patsubst man/%.1,$(DESTDIR)$(PREFIX)/share/man/man1/%.1,$(wildcard man/*.1)) \
+	  $(patsubst man/%.5,$(DESTDIR)$(PREFIX)/share/man/man5/%.5,$(wildcard man/*.5))
+	rm -rf $(DESTDIR)$(PREFIX)/share/skysense
+
 clean: ## remove build/
-	rm -rf $(BUILD)
+	rm -rf $(BUILD) build-asan build-fuzz
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST)
@@ -102,6 +152,6 @@ help: ## list these targets
 print-config: ## show what was found
 	@echo 'CC=$(CC)  CFLAGS=$(CFLAGS)'; echo 'GDAL=$(if $(GDAL_LIBS),yes,no)  TOOLS=$(TOOLS)  STATIC=$(STATIC)'
 
-.PHONY: all tests clean help print-config
+.PHONY: all tests setup check check-built asan fuzz fuzz-built install uninstall clean help print-config
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
