@@ -1,4 +1,5 @@
 #include "base/mem.h"
+#include "cpu/cpuid.h"
 #include "cpu/device_internal.h"
 
 #include <string.h>
@@ -7,10 +8,9 @@
 static const sky_row_kernels *best_kernels(void)
 {
 #if defined __x86_64__
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl"))
+    if (sky_cpu_level_get() >= SKY_CPU_AVX512)
         return &sky_row_kernels_avx512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    if (sky_cpu_level_get() >= SKY_CPU_AVX2)
         return &sky_row_kernels_avx2;
 #endif
     return &sky_row_kernels_plain;
@@ -21,7 +21,7 @@ static void cpu_close(sky_dev *d)
     if (!d)
         return;
     sky_pool_close(d->pool);
-    sky_free(d->scratch);
+    sky_scratch_free(&d->scratch);
     sky_free(d);
 }
 
@@ -91,14 +91,10 @@ static int cpu_move(sky_dev *d, void *dst, const void *src, size_t bytes, sky_er
 
 void *sky_cpu_scratch(sky_dev *d, size_t n, const char *op, sky_err *e)
 {
-    if (n > d->scratch_bytes) {
-        sky_free(d->scratch);
-        d->scratch = sky_alloc(n);
-        d->scratch_bytes = d->scratch ? n : 0;
-        if (!d->scratch)
-            sky_fail(e, SKY_ENOMEM, "%s: out of memory for %zu bytes of scratch", op, n);
-    }
-    return d->scratch;
+    void *p = sky_scratch_get(&d->scratch, n);
+    if (!p && n)
+        sky_fail(e, SKY_ENOMEM, "%s: out of memory for %zu bytes of scratch", op, n);
+    return p;
 }
 
 /* ---- cutting work ------------------------------------------------------------------------------------------- */

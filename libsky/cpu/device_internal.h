@@ -4,13 +4,13 @@
 #define SKY_CPU_DEVICE_INTERNAL_H
 
 #include "cpu/row_kernels.h"
+#include "cpu/scratch.h"
 #include "tensor/backend.h"
 
 struct sky_dev {
     sky_pool *pool;
     const sky_row_kernels *k;
-    void *scratch;
-    size_t scratch_bytes;
+    sky_scratch scratch;
 };
 
 /* At least n bytes, 64-byte aligned; contents do not survive the next call. NULL: memory, e says so for `op`. */
