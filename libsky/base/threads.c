@@ -239,6 +239,8 @@ int sky_queue_pending(sky_queue *q)
     return n;
 }
 
+int sky_queue_threads(const sky_queue *q) { return q->threads; }
+
 void sky_queue_close(sky_queue *q)
 {
     if (!q)

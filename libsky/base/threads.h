@@ -28,6 +28,7 @@ void sky_queue_put(sky_queue *q, void *job);
 void sky_queue_end(sky_queue *q);   /* no more jobs: get returns NULL after the last */
 void *sky_queue_get(sky_queue *q);  /* oldest job, finished; blocks; NULL: ended and empty */
 int sky_queue_pending(sky_queue *q); /* jobs put and not got yet */
+int sky_queue_threads(const sky_queue *q);
 void sky_queue_close(sky_queue *q); /* waits for running jobs; jobs not got are the caller's to know and free */
 
 #endif

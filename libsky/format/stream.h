@@ -1,7 +1,8 @@
 /* stream.h -- reading and writing samples as a plain stream or as shards (formats/sky-shard.md is the law).
  *
  * Reader: finds out by the first bytes whether an input is a plain stream or a shard (zstd), takes concatenations, and
- * checks everything on the way: checksums, order, END. Memory is one record. */
+ * checks everything on the way: checksums, order, END. Memory: one record for a plain stream; for shards the records
+ * in work ahead of the caller, at most 256 MiB of them or one. */
 #ifndef SKY_FORMAT_STREAM_H
 #define SKY_FORMAT_STREAM_H
 
@@ -18,16 +19,23 @@ extern const sky_limits sky_limits_default;
 typedef struct sky_reader sky_reader;
 /* paths: n files ("-": standard input), read one after another; n = 0: standard input. */
 int sky_reader_open(sky_reader **out, char *const *paths, int n, const sky_limits *lim, sky_err *e) SKY_MUST_USE;
+/* As sky_reader_open, for damaged shards: when the first schema is lost too, opening succeeds, the first
+ * sky_reader_next reports it, and the schema is the copy kept beside the index, else an empty object. */
+int sky_reader_salvage(sky_reader **out, char *const *paths, int n, const sky_limits *lim, sky_err *e) SKY_MUST_USE;
 int sky_reader_memory(sky_reader **out, const void *p, size_t n, const sky_limits *lim, sky_err *e) SKY_MUST_USE;
 /* Schema of the first input (borrowed, an object). Later inputs' schemas must agree on field definitions
  * (SKY_ECORRUPT names the difference); their provenance chains are merged into this one. */
 const json_t *sky_reader_schema(const sky_reader *r);
 /* Read only these fields' bytes (names, NULL-terminated; others arrive with data NULL). NULL: all. */
 int sky_reader_select(sky_reader *r, const char *const *names, sky_err *e) SKY_MUST_USE;
+void sky_reader_threads(sky_reader *r, int n); /* decompression threads [0: all cores]; before the first next */
 /* Next sample into s (what it held is freed). 1: got one; 0: clean end of all inputs (END seen in each); < 0: error.
  * After SKY_ECORRUPT on a shard, calling again resumes at the next intact record (recovery); on a plain stream it
  * cannot and the error repeats. */
 int sky_reader_next(sky_reader *r, sky_sample *s, sky_err *e) SKY_MUST_USE;
+/* Samples read so far, and the order-independent sum of their hashes (sky_sample_hash). */
+uint64_t sky_reader_count(const sky_reader *r);
+uint64_t sky_reader_sum(const sky_reader *r);
 uint64_t sky_reader_bytes(const sky_reader *r); /* consumed from files, for progress */
 uint64_t sky_reader_total_bytes(const sky_reader *r); /* 0 when any input is a pipe */
 void sky_reader_close(sky_reader *r);
@@ -37,8 +45,11 @@ typedef enum { SKY_PLAIN, SKY_SHARD } sky_spelling;
 typedef struct {
     int level;     /* zstd level 1..19   [3] */
     int threads;   /* compression threads, ordered output   [0: all cores] */
+    /* Several shards: path holds one %d or %0Nd, replaced by 0, 1, 2...; a new one starts before a record that would
+     * make the file larger than shard_bytes or hold more than shard_count records. Both 0: one file. */
+    uint64_t shard_bytes, shard_count;
 } sky_writer_opts;
-/* path "-": stdout. schema is copied: {"dataset":..., "fields":{NAME:{...common meta...}}, "provenance":[...]}.
+/* o NULL: defaults. path "-": stdout. schema is copied: {"dataset":..., "fields":{NAME:{...common meta...}}, "provenance":[...]}.
  * Tools that emit streams call sky_schema_extend first. */
 int sky_writer_open(sky_writer **out, const char *path, sky_spelling sp, const json_t *schema, const sky_writer_opts *o, sky_err *e) SKY_MUST_USE;
 /* Takes the content of s (s becomes empty) so that compression can go on behind the caller. Duplicate ids are not

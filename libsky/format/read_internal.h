@@ -1,0 +1,95 @@
+/* read_internal.h -- the reader's state, shared by stream_read.c (inputs, plain streams), shard_read.c (finding blocks
+ * and records) and decode.c (what threads do). Not for tools. */
+#ifndef SKY_FORMAT_READ_INTERNAL_H
+#define SKY_FORMAT_READ_INTERNAL_H
+
+#include "base/threads.h"
+#include "format/block_internal.h"
+
+enum sky_read_mode {
+    SKY_READ_START,  /* at the start of a stream, or the end of an input */
+    SKY_READ_PLAIN,
+    SKY_READ_SHARD,
+    SKY_READ_RESYNC, /* damage: find the next block, once everything before it was handed out */
+    SKY_READ_DONE,
+};
+
+/* One thing found in a shard, in order: what it is worth is known after sky_decode. */
+typedef struct {
+    int kind;            /* 'S' new shard, 'R', 'E', 'T', or '!' damage already described in err */
+    const char *name;    /* of the input, for messages */
+    const sky_limits *lim;
+    sky_codec *codec;
+    uint64_t at;         /* of the lead, in the input */
+    uint64_t frames_at;  /* of the first frame */
+    sky_lead lead;
+    uint8_t *packed;     /* frames that were read, one after another */
+    uint64_t pos[SKY_MAX_FIELDS + 1]; /* of frame i in packed; UINT64_MAX: not read */
+    uint64_t weight;
+    int parsed;          /* the line is done (a selection of fields needs it first) */
+    uint32_t crc[SKY_MAX_FIELDS];
+    uint32_t line_crc;
+    uint64_t hash;
+    sky_sample s;
+    sky_totals end;      /* E, T */
+    int rc;
+    sky_err err;
+} sky_found;
+
+struct sky_reader {
+    sky_limits lim;
+    char **path;
+    int npaths, ipath;
+    sky_in *in;             /* path[ipath - 1], or NULL between inputs */
+    json_t *schema;
+    char **select;          /* NULL-terminated; NULL: all */
+    int salvage, started, threads;
+    enum sky_read_mode mode;
+    int sticky;
+    sky_err sticky_err;
+    sky_buf line;
+    uint64_t done_bytes, total_bytes, count, sum;
+
+    sky_totals seen;        /* of the current stream, as handed out */
+    int fresh;              /* a plain stream has begun, none of its records was read */
+    int damaged;            /* something of the current stream was lost: END cannot agree */
+
+    /* shards: the producer's side, ahead of what is handed out */
+    sky_queue *queue;
+    sky_codec *codec;
+    uint64_t inflight;
+    uint64_t shard_at;      /* start of the shard in this input */
+    uint64_t tag, expect;   /* expect: next record number */
+    uint64_t last_at;       /* lead of the last record found ... */
+    uint64_t bad_at;        /* ... and of the last one that turned out damaged */
+    uint64_t resync_at;
+    uint64_t end_at, index_at, indexed;
+    int in_shard, have_tag, ended; /* ended: END was seen */
+    int lost;               /* damage was reported since the last good block */
+    int shard_damaged;      /* damage was reported in this shard */
+};
+
+#define SKY_INFLIGHT ((uint64_t)256 << 20)
+
+const char *sky_reader_name(const sky_reader *r);
+/* Append " (byte N)". Returns the code set. */
+int sky_at_byte(sky_err *e, uint64_t at);
+int sky_stick(sky_reader *r, int rc, const sky_err *e);
+int sky_wanted(const sky_reader *r, const char *field);
+/* n bytes into fresh memory (padded to 64) that grows as they arrive when the input's size is unknown. */
+int sky_read_bytes(sky_in *in, uint8_t **p, uint64_t n, const char *what, sky_err *e) SKY_MUST_USE;
+
+/* shard_read.c */
+int sky_shard_produce(sky_reader *r, sky_err *e) SKY_MUST_USE; /* find one thing and put it on the queue */
+int sky_shard_resync(sky_reader *r, sky_err *e) SKY_MUST_USE;
+int sky_shard_begin(sky_reader *r, json_t **schema, sky_err *e) SKY_MUST_USE; /* the S block and its line at the current position */
+int sky_report(sky_reader *r, uint64_t resync_at /* UINT64_MAX: go on */, const sky_err *why, sky_err *e) SKY_MUST_USE;
+json_t *sky_schema_from_copy(sky_in *in, const sky_limits *lim);  /* NULL: none found */
+
+/* decode.c */
+sky_found *sky_found_new(sky_reader *r, int kind);
+void sky_found_free(sky_found *f);
+int sky_decode_line(sky_found *f, sky_err *e) SKY_MUST_USE;
+void sky_decode(void *found);
+
+#endif

@@ -1,0 +1,559 @@
+/* stream_read.c -- the reader's front: inputs one after another, plain streams, and the hand-over of what shard_read.c
+ * finds. Errors of shards travel through the queue as things found, so that they come out in order. */
+#include "format/read_internal.h"
+#include "base/hash.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+const sky_limits sky_limits_default = {(uint64_t)16 << 20, (uint64_t)16 << 30, (uint64_t)32 << 30};
+
+const char *sky_reader_name(const sky_reader *r)
+{
+    const char *p = r->ipath ? r->path[r->ipath - 1] : "";
+    return strcmp(p, "-") ? p : "standard input";
+}
+
+int sky_at_byte(sky_err *e, uint64_t at)
+{
+    if (!e)
+        return SKY_ECORRUPT;
+    size_t n = strlen(e->msg);
+    snprintf(e->msg + n, sizeof e->msg - n, " (byte %" PRIu64 ")", at);
+    return e->code;
+}
+
+int sky_stick(sky_reader *r, int rc, const sky_err *e)
+{
+    r->sticky = rc;
+    if (e)
+        r->sticky_err = *e;
+    return rc;
+}
+
+int sky_wanted(const sky_reader *r, const char *field)
+{
+    for (char **p = r->select; p && *p; p++)
+        if (!strcmp(*p, field))
+            return 1;
+    return !r->select;
+}
+
+int sky_read_bytes(sky_in *in, uint8_t **out, uint64_t n, const char *what, sky_err *e)
+{
+    int64_t size = sky_in_size(in);
+    if (size >= 0 && n > (uint64_t)size - sky_in_offset(in))
+        return sky_fail(e, SKY_ECORRUPT, "ends at byte %" PRId64 ", %" PRIu64 " bytes of %s wanted", size, n, what);
+    uint64_t cap = size >= 0 || n < ((uint64_t)64 << 20) ? n : (uint64_t)64 << 20, have = 0;
+    uint8_t *p = sky_alloc(cap);
+    int64_t got = 1;
+    while (p && have < n && got > 0) {
+        if (have == cap) {
+            uint64_t more = cap * 2 < n ? cap * 2 : n;
+            uint8_t *q = sky_realloc(p, cap, more);
+            if (!q)
+                sky_free(p);
+            p = q;
+            cap = more;
+            continue;
+        }
+        got = sky_in_read(in, p + have, cap - have, e);
+        have += got > 0 ? (uint64_t)got : 0;
+    }
+    if (!p)
+        return sky_fail(e, SKY_ENOMEM, "no memory for %" PRIu64 " bytes of %s", n, what);
+    if (have == n) {
+        *out = p;
+        return SKY_OK;
+    }
+    sky_free(p);
+    if (got < 0)
+        return (int)got;
+    return sky_fail(e, SKY_ECORRUPT, "ends at byte %" PRIu64 ", %" PRIu64 " more bytes of %s wanted", sky_in_offset(in), n - have, what);
+}
+
+/* ---- plain streams -------------------------------------------------------------------------------------------- */
+
+/* One line with its newline into r->line. The length is checked by sky_line_check. */
+static int read_line(sky_reader *r, sky_err *e)
+{
+    sky_buf_reset(&r->line);
+    for (;;) {
+        const void *p;
+        int64_t n = sky_in_peek(r->in, &p, 4096, e);
+        if (n < 0)
+            return (int)n;
+        const char *end = n ? memchr(p, '\n', (size_t)n) : NULL;
+        size_t take = end ? (size_t)(end + 1 - (const char *)p) : (size_t)n;
+        if (!n)
+            return sky_fail(e, SKY_ECORRUPT, r->line.n ? "ends within a record line" : "ends without an END record: the writer died, or the file is cut");
+        sky_buf_add(&r->line, p, take);
+        if (r->line.bad)
+            return sky_fail(e, SKY_ENOMEM, "out of memory");
+        if (r->line.n > r->lim.header_bytes)
+            return sky_fail(e, SKY_ELIMIT, "record line longer than %" PRIu64 " bytes", r->lim.header_bytes);
+        int rc = sky_in_skip(r->in, take, "line", e);
+        if (rc || end)
+            return rc;
+    }
+}
+
+static int read_payload(sky_reader *r, sky_field *f, uint32_t want, sky_err *e)
+{
+    uint64_t at = sky_in_offset(r->in), padded = sky_round64(f->nbytes);
+    uint8_t *p = NULL;
+    if (!sky_wanted(r, f->name))
+        return sky_in_skip(r->in, padded, f->name, e);
+    int rc = sky_read_bytes(r->in, &p, padded, "the field", e);
+    uint32_t got = rc ? 0 : sky_crc32c(0, p, f->nbytes);
+    if (!rc && got != want) {
+        sky_fail(e, SKY_ECORRUPT, "crc32c %08" PRIx32 ", want %08" PRIx32, got, want);
+        rc = sky_at_byte(e, at);
+    }
+    for (uint64_t i = f->nbytes; !rc && i < padded; i++)
+        if (p[i]) {
+            sky_fail(e, SKY_ECORRUPT, "padding is not zero");
+            rc = sky_at_byte(e, at + i);
+        }
+    if (rc) {
+        sky_free(p);
+        return sky_wrap(e, "field '%s'", f->name);
+    }
+    f->data = p;
+    return SKY_OK;
+}
+
+static int plain_sample(sky_reader *r, const sky_line *l, sky_sample *s, sky_err *e)
+{
+    uint32_t crc[SKY_MAX_FIELDS];
+    int rc = sky_body_parse(s, crc, l->body, l->nbody, &r->lim, e);
+    for (int i = 0; !rc && i < s->nfields; i++)
+        if (sky_field_inline(&s->fields[i]) && (rc = read_payload(r, &s->fields[i], crc[i], e)))
+            sky_wrap(e, "'%s'", s->id);
+    if (rc) {
+        sky_sample_free(s);
+        return rc;
+    }
+    s->seq = r->seen.count;
+    uint64_t hash = sky_body_hash(l->body, l->nbody);
+    sky_totals_add(&r->seen, l->crc, hash);
+    r->sum += hash;
+    r->count++;
+    return 1;
+}
+
+static int plain_end(sky_reader *r, const sky_line *l, sky_err *e)
+{
+    sky_totals end;
+    int rc = sky_end_parse(&end, l->body, l->nbody, e);
+    if (!rc)
+        rc = sky_end_compare(&end, &r->seen, e);
+    if (!rc)
+        r->mode = SKY_READ_START;
+    return rc;
+}
+
+/* A record of a kind we do not know: skipped when it says that it may be. */
+static int plain_other(sky_reader *r, const sky_line *l, sky_err *e)
+{
+    json_t *j;
+    int optional = 0, rc;
+    int64_t bytes = 0;
+    if (!strcmp(l->kind, "schema"))
+        return sky_fail(e, SKY_ECORRUPT, "a new stream starts before the END record of this one: it was cut");
+    if ((rc = sky_json_parse(&j, l->body, l->nbody, l->kind, e)))
+        return rc;
+    rc = sky_json_bool(j, "optional", 0, &optional, l->kind, e);
+    if (!rc)
+        rc = sky_json_i64(j, "bytes", 0, 0, INT64_MAX, &bytes, l->kind, e);
+    if (!rc && !optional)
+        rc = sky_fail(e, SKY_EVERSION, "a record of kind '%s', which this program does not know", l->kind);
+    if (!rc && bytes % SKY_ALIGN)
+        rc = sky_fail(e, SKY_ECORRUPT, "a record of kind '%s' with %" PRId64 " bytes, not a multiple of %d", l->kind, bytes, SKY_ALIGN);
+    json_decref(j);
+    return rc ? rc : sky_in_skip(r->in, (uint64_t)bytes, l->kind, e);
+}
+
+static int next_plain(sky_reader *r, sky_sample *s, sky_err *e)
+{
+    uint64_t at = sky_in_offset(r->in);
+    sky_line l;
+    if (r->fresh) { /* not when the schema was read: records of a shard before it may have been in work then */
+        r->seen = (sky_totals){0};
+        r->fresh = 0;
+    }
+    int rc = read_line(r, e);
+    if (!rc)
+        rc = sky_line_check(&l, r->line.p, r->line.n, e);
+    if (rc >= 0)
+        rc = !strcmp(l.kind, "sample") ? plain_sample(r, &l, s, e) : !strcmp(l.kind, "end") ? plain_end(r, &l, e) : plain_other(r, &l, e);
+    if (rc >= 0)
+        return rc;
+    if (!strstr(e->msg, "(byte "))
+        sky_at_byte(e, at);
+    sky_wrap(e, "%s: record %" PRIu64, sky_reader_name(r), r->seen.count);
+    return sky_stick(r, rc, e);
+}
+
+/* ---- inputs --------------------------------------------------------------------------------------------------- */
+
+static int next_input(sky_reader *r, sky_err *e)
+{
+    if (r->in) {
+        r->done_bytes += sky_in_offset(r->in);
+        sky_in_close(r->in);
+        r->in = NULL;
+    }
+    if (r->ipath >= r->npaths) {
+        r->mode = SKY_READ_DONE;
+        return SKY_OK;
+    }
+    int rc = sky_in_open(&r->in, r->path[r->ipath++], e);
+    if (rc)
+        return rc;
+    const void *p;
+    int64_t n = sky_in_peek(r->in, &p, 1, e);
+    if (n < 0)
+        return (int)n;
+    return n ? SKY_OK : sky_fail(e, SKY_ECORRUPT, "%s: empty input, not even a schema", sky_reader_name(r));
+}
+
+static int plain_begin(sky_reader *r, json_t **schema, sky_err *e)
+{
+    uint64_t at = sky_in_offset(r->in);
+    sky_line l;
+    int rc = read_line(r, e);
+    if (!rc)
+        rc = sky_line_check(&l, r->line.p, r->line.n, e);
+    if (!rc && strcmp(l.kind, "schema"))
+        rc = sky_fail(e, SKY_ECORRUPT, "a stream starts with a schema, this one with '%s'", l.kind);
+    if (!rc)
+        rc = sky_schema_parse(schema, l.body, l.nbody, e);
+    if (rc) {
+        sky_at_byte(e, at);
+        return sky_wrap(e, "%s: schema", sky_reader_name(r));
+    }
+    r->mode = SKY_READ_PLAIN;
+    r->fresh = 1;
+    return SKY_OK;
+}
+
+/* Is this a plain stream (1), a shard (2), or neither (an error)? */
+static int detect(sky_reader *r, sky_err *e)
+{
+    const void *v;
+    int64_t n = sky_in_peek(r->in, &v, 16, e);
+    const uint8_t *p = v;
+    if (n < 0)
+        return (int)n;
+    if (n >= 8 && !memcmp(p, "{\"sky\":\"", 8))
+        return 1;
+    uint32_t magic = n >= 4 ? (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24 : 0;
+    if (magic >> 4 == SKY_BLOCK_MAGIC >> 4)
+        return 2;
+    char hex[40] = "";
+    for (int i = 0; i < n && i < 8; i++)
+        snprintf(hex + 3 * i, 4, " %02x", p[i]);
+    if (magic == SKY_ZSTD_MAGIC)
+        sky_fail(e, SKY_ECORRUPT, "%s: zstd data without the blocks of a shard (a compressed plain stream? use zstd -dc)", sky_reader_name(r));
+    else
+        sky_fail(e, SKY_ECORRUPT, "%s: neither a sky stream nor a shard: starts with%s", sky_reader_name(r), hex);
+    return sky_at_byte(e, sky_in_offset(r->in));
+}
+
+/* At the start of a stream: read its schema. 0 also at the end of an input. */
+static int start_stream(sky_reader *r, json_t **schema, sky_err *e)
+{
+    const void *p;
+    while (!r->in || sky_in_peek(r->in, &p, 1, e) == 0) {
+        int rc = next_input(r, e);
+        if (rc || r->mode == SKY_READ_DONE)
+            return rc;
+    }
+    r->resync_at = sky_in_offset(r->in) + 1;
+    int kind = detect(r, e);
+    if (kind < 0)
+        return kind;
+    return kind == 1 ? plain_begin(r, schema, e) : sky_shard_begin(r, schema, e);
+}
+
+static int is_data_error(int rc) { return rc == SKY_ECORRUPT || rc == SKY_EVERSION || rc == SKY_ELIMIT; }
+
+/* A stream after the first. Damage at its start is something found, so that reading can go on behind it. */
+static int produce_start(sky_reader *r, sky_err *e)
+{
+    json_t *schema = NULL;
+    int rc = start_stream(r, &schema, e);
+    if (rc) {
+        sky_err why = e ? *e : (sky_err){.code = rc};
+        return r->in && is_data_error(rc) ? sky_report(r, r->resync_at, &why, e) : rc;
+    }
+    if (schema && (rc = sky_schema_merge(r->schema, schema, e)))
+        sky_wrap(e, "%s", sky_reader_name(r));
+    json_decref(schema);
+    return rc;
+}
+
+/* ---- open ----------------------------------------------------------------------------------------------------- */
+
+static int copy_paths(sky_reader *r, char *const *paths, int n)
+{
+    static char dash[] = "-";
+    static char *const only_stdin[] = {dash};
+    if (!n) {
+        paths = only_stdin;
+        n = 1;
+    }
+    if (!(r->path = sky_calloc((size_t)n, sizeof *r->path)))
+        return -1;
+    for (; r->npaths < n; r->npaths++)
+        if (!(r->path[r->npaths] = sky_strdup(paths[r->npaths])))
+            return -1;
+    return 0;
+}
+
+static void add_sizes(sky_reader *r)
+{
+    struct stat st;
+    for (int i = 0; i < r->npaths; i++) {
+        if (!strcmp(r->path[i], "-") || stat(r->path[i], &st) || !S_ISREG(st.st_mode)) {
+            r->total_bytes = 0;
+            return;
+        }
+        r->total_bytes += (uint64_t)st.st_size;
+    }
+}
+
+/* Provenance and definitions of the later files, before anything is written from the first. */
+static int merge_later(sky_reader *r, sky_err *e)
+{
+    struct stat st;
+    int rc = SKY_OK;
+    for (int i = 1; i < r->npaths && !rc; i++) {
+        if (!strcmp(r->path[i], "-") || (stat(r->path[i], &st) == 0 && !S_ISREG(st.st_mode)))
+            continue;
+        sky_reader *one;
+        char *path[1] = {r->path[i]};
+        rc = r->salvage ? sky_reader_salvage(&one, path, 1, &r->lim, e) : sky_reader_open(&one, path, 1, &r->lim, e);
+        if (rc)
+            break;
+        rc = sky_schema_merge(r->schema, one->schema, e);
+        if (rc)
+            sky_wrap(e, "%s", r->path[i]);
+        sky_reader_close(one);
+    }
+    return rc;
+}
+
+static int first_schema(sky_reader *r, sky_err *e)
+{
+    sky_err why = {0};
+    int rc = start_stream(r, &r->schema, &why);
+    if (rc && r->salvage && r->in && is_data_error(rc)) {
+        r->schema = sky_schema_from_copy(r->in, &r->lim);
+        if (r->schema || (r->schema = json_object()))
+            return sky_report(r, r->resync_at, &why, e);
+        return sky_fail(e, SKY_ENOMEM, "%s: out of memory", sky_reader_name(r));
+    }
+    if (rc && e)
+        *e = why;
+    return rc;
+}
+
+static int reader_start(sky_reader **out, sky_reader *r, const sky_limits *lim, sky_err *e)
+{
+    r->lim = lim ? *lim : sky_limits_default;
+    r->bad_at = UINT64_MAX;
+    int rc = sky_codec_open(&r->codec, 0, e);
+    if (!rc)
+        rc = first_schema(r, e);
+    if (!rc)
+        rc = merge_later(r, e);
+    if (rc)
+        sky_reader_close(r);
+    else
+        *out = r;
+    return rc;
+}
+
+static int reader_open(sky_reader **out, char *const *paths, int n, const sky_limits *lim, int salvage, sky_err *e)
+{
+    sky_reader *r = sky_calloc(1, sizeof *r);
+    if (!r || copy_paths(r, paths, n)) {
+        sky_reader_close(r);
+        return sky_fail(e, SKY_ENOMEM, "reader: out of memory");
+    }
+    r->salvage = salvage;
+    add_sizes(r);
+    return reader_start(out, r, lim, e);
+}
+
+int sky_reader_open(sky_reader **out, char *const *paths, int n, const sky_limits *lim, sky_err *e)
+{
+    return reader_open(out, paths, n, lim, 0, e);
+}
+
+int sky_reader_salvage(sky_reader **out, char *const *paths, int n, const sky_limits *lim, sky_err *e)
+{
+    return reader_open(out, paths, n, lim, 1, e);
+}
+
+int sky_reader_memory(sky_reader **out, const void *p, size_t n, const sky_limits *lim, sky_err *e)
+{
+    static char name[] = "memory";
+    char *path[1] = {name};
+    sky_reader *r = sky_calloc(1, sizeof *r);
+    if (!r || copy_paths(r, path, 1)) {
+        sky_reader_close(r);
+        return sky_fail(e, SKY_ENOMEM, "reader: out of memory");
+    }
+    r->ipath = 1;
+    r->total_bytes = n;
+    int rc = n ? sky_in_memory(&r->in, p, n, name, e) : sky_fail(e, SKY_ECORRUPT, "memory: empty input, not even a schema");
+    if (rc) {
+        sky_reader_close(r);
+        return rc;
+    }
+    return reader_start(out, r, lim, e);
+}
+
+static void drop_select(sky_reader *r)
+{
+    for (char **p = r->select; p && *p; p++)
+        sky_free(*p);
+    sky_free(r->select);
+    r->select = NULL;
+}
+
+int sky_reader_select(sky_reader *r, const char *const *names, sky_err *e)
+{
+    if (r->started)
+        return sky_fail(e, SKY_EUSAGE, "fields are selected before the first record is read");
+    drop_select(r);
+    size_t n = 0;
+    if (!names)
+        return SKY_OK;
+    while (names[n])
+        n++;
+    int bad = !(r->select = sky_calloc(n + 1, sizeof *r->select));
+    for (size_t i = 0; i < n && !bad; i++)
+        bad = !(r->select[i] = sky_strdup(names[i]));
+    return bad ? sky_fail(e, SKY_ENOMEM, "reader: out of memory") : SKY_OK;
+}
+
+void sky_reader_threads(sky_reader *r, int n) { r->threads = n; }
+const json_t *sky_reader_schema(const sky_reader *r) { return r->schema; }
+uint64_t sky_reader_count(const sky_reader *r) { return r->count; }
+uint64_t sky_reader_sum(const sky_reader *r) { return r->sum; }
+uint64_t sky_reader_bytes(const sky_reader *r) { return r->done_bytes + (r->in ? sky_in_offset(r->in) : 0); }
+uint64_t sky_reader_total_bytes(const sky_reader *r) { return r->total_bytes; }
+
+void sky_reader_close(sky_reader *r)
+{
+    if (!r)
+        return;
+    if (r->queue) {
+        sky_queue_end(r->queue);
+        for (sky_found *f; (f = sky_queue_get(r->queue));)
+            sky_found_free(f);
+        sky_queue_close(r->queue);
+    }
+    sky_codec_close(r->codec);
+    sky_in_close(r->in);
+    for (int i = 0; i < r->npaths; i++)
+        sky_free(r->path[i]);
+    sky_free(r->path);
+    drop_select(r);
+    json_decref(r->schema);
+    sky_buf_free(&r->line);
+    sky_free(r);
+}
+
+/* ---- next ----------------------------------------------------------------------------------------------------- */
+
+/* What a thing found means to the caller: 1 sample, 0 nothing, < 0 error. Frees f. */
+static int consume(sky_reader *r, sky_found *f, sky_sample *s, sky_err *e)
+{
+    int rc = f->rc;
+    if (f->kind == 'S') {
+        r->seen = (sky_totals){0};
+        r->damaged = 0;
+    } else if (!rc && f->kind == 'R') {
+        sky_totals_add(&r->seen, f->line_crc, f->hash);
+        r->sum += f->hash;
+        r->count++;
+        sky_sample_move(s, &f->s);
+        rc = 1;
+    } else if (!rc && (f->kind == 'E' || f->kind == 'T') && !r->damaged) {
+        sky_totals same = f->end;
+        if (f->kind == 'T') /* has no order */
+            same.order = r->seen.order;
+        if ((rc = sky_end_compare(&same, &r->seen, &f->err))) {
+            sky_at_byte(&f->err, f->at);
+            sky_wrap(&f->err, "%s", f->name);
+        }
+    }
+    if (rc < 0) {
+        r->damaged = 1;
+        if (f->kind == 'R')
+            r->bad_at = f->at;
+        if (e)
+            *e = f->err;
+    }
+    sky_found_free(f);
+    return rc;
+}
+
+static int can_produce(const sky_reader *r)
+{
+    if (r->mode != SKY_READ_START && r->mode != SKY_READ_SHARD)
+        return 0;
+    if (!r->queue)
+        return 1;
+    int n = sky_queue_pending(r->queue);
+    return !n || (n < 2 * sky_queue_threads(r->queue) && r->inflight < SKY_INFLIGHT);
+}
+
+static int fill_queue(sky_reader *r, sky_err *e)
+{
+    while (can_produce(r)) {
+        int rc = r->mode == SKY_READ_START ? produce_start(r, e) : sky_shard_produce(r, e);
+        if (rc)
+            return rc;
+    }
+    return SKY_OK;
+}
+
+int sky_reader_next(sky_reader *r, sky_sample *s, sky_err *e)
+{
+    sky_err mine;
+    e = e ? e : &mine;
+    r->started = 1;
+    sky_sample_free(s);
+    for (;;) {
+        if (!r->sticky && fill_queue(r, e) && !r->sticky)
+            sky_stick(r, e->code, e);
+        if (r->queue && sky_queue_pending(r->queue)) {
+            sky_found *f = sky_queue_get(r->queue);
+            r->inflight -= f->weight;
+            int rc = consume(r, f, s, e);
+            if (rc)
+                return rc;
+        } else if (r->sticky) {
+            *e = r->sticky_err;
+            return r->sticky;
+        } else if (r->mode == SKY_READ_DONE) {
+            return 0;
+        } else if (r->mode == SKY_READ_RESYNC) {
+            int rc = sky_shard_resync(r, e);
+            if (rc)
+                return sky_stick(r, rc, e);
+        } else if (r->mode == SKY_READ_PLAIN) {
+            int rc = next_plain(r, s, e);
+            if (rc)
+                return rc;
+        }
+    }
+}
