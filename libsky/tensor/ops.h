@@ -37,13 +37,14 @@ sky_tensor sky_batchnorm_train(sky_ctx *c, sky_tensor x, sky_tensor w, sky_tenso
 /* Stored statistics folded: scale = w/sqrt(var+eps), shift = b - mean*scale + bias*scale; for sky_conv2d.  out [2,C] */
 sky_tensor sky_batchnorm_fold(sky_ctx *c, sky_tensor w, sky_tensor b, sky_tensor mean, sky_tensor var, float eps);
 
-/* softmax(q k^T / sqrt(d)) v over full sequences, streamed (no L x L matrix).  qkv [B,L,3,heads,d] -> [B,L,heads*d] */
-sky_tensor sky_attention(sky_ctx *c, sky_tensor qkv);
+/* softmax(q k^T / sqrt(d)) v over full sequences, streamed (no L x L matrix).  qkv [B,L,3,heads,d] -> [B,L,heads*d].
+ * products: SKY_F32, or SKY_BF16: q, k, v and the probabilities are rounded to BF16, sums stay in F32. */
+sky_tensor sky_attention(sky_ctx *c, sky_tensor qkv, sky_dtype products);
 /* Swin V2 window attention: cosine similarity * exp(min(logit_scale, ln 100)) + bias, shift mask -100. Padding to whole
  * windows, roll, partition and their inverses are part of it; padded tokens take part as keys with q, k, v = pad_qkv.
- * shift is ignored when min(H,W) == win; min(H,W) < win is an error.
+ * shift is ignored when min(H,W) == win; min(H,W) < win is an error. products as above.
  * qkv [B,H,W,3,heads,d], pad_qkv [3*heads*d], bias [heads,win*win,win*win], logit_scale [heads] -> [B,H,W,heads*d] */
-sky_tensor sky_window_attention(sky_ctx *c, sky_tensor qkv, sky_tensor pad_qkv, sky_tensor bias, sky_tensor logit_scale, int win, int shift);
+sky_tensor sky_window_attention(sky_ctx *c, sky_tensor qkv, sky_tensor pad_qkv, sky_tensor bias, sky_tensor logit_scale, int win, int shift, sky_dtype products);
 /* Relative position bias matrix from the values per offset: out[h,i,j] = 16*sigmoid(t[(yi-yj+win-1)*(2win-1)+xi-xj+win-1, h]).
  * t [(2win-1)^2, heads] -> [heads, win^2, win^2] */
 sky_tensor sky_window_bias(sky_ctx *c, sky_tensor t, int win);

@@ -1,0 +1,77 @@
+#include "cpu/conv.h"
+#include "cpu/gemm_job.h"
+
+/* Channels per block: sums run over blocks of channels, in a block over taps, in a tap over channels. Part of the
+ * order of additions, so it may depend on nothing but the kernel's size. */
+enum { BLOCK = 64 };
+
+static const float zeros[BLOCK]; /* the padding */
+
+/* Where the channels c.. of tap (dy, dx) of each output pixel row.. lie. */
+static void tap_rows(const sky_conv *cv, const float **src, int64_t row, int rows, int64_t dy, int64_t dx, int64_t c)
+{
+    int64_t px = row % cv->w, py = row / cv->w % cv->h, img = row / cv->w / cv->h;
+    for (int i = 0; i < rows; i++) {
+        int64_t y = py + dy, x = px + dx;
+        int inside = y >= 0 && y < cv->h && x >= 0 && x < cv->w;
+        src[i] = inside ? cv->x + ((img * cv->h + y) * cv->w + x) * cv->c + c : zeros;
+        if (++px == cv->w) {
+            px = 0;
+            if (++py == cv->h)
+                py = 0, img++;
+        }
+    }
+}
+
+static int64_t unit_count(const sky_mm *mm, int64_t cn) { return mm->set->pair ? (cn + 1) / 2 : cn; }
+
+static void pack_a(const sky_mm *mm, void *dst, int64_t row, int rows, int64_t k0, int64_t kn)
+{
+    const sky_conv *cv = mm->arg;
+    const float *src[SKY_GEMM_MR];
+    uint32_t *d = dst;
+    int half = cv->k / 2;
+    for (int64_t c = k0; c < k0 + kn; c += BLOCK) {
+        int64_t cn = k0 + kn - c < BLOCK ? k0 + kn - c : BLOCK;
+        for (int t = 0; t < cv->k * cv->k; t++, d += mm->set->mr * unit_count(mm, cn)) {
+            tap_rows(cv, src, row, rows, t / cv->k - half, t % cv->k - half, c);
+            mm->set->pack_rows(d, src, rows, cn);
+        }
+    }
+}
+
+static void pack_b(const sky_mm *mm, void *dst, int64_t col, int cols, int64_t k0, int64_t kn)
+{
+    const sky_conv *cv = mm->arg;
+    int taps = cv->k * cv->k;
+    uint32_t *d = dst;
+    for (int64_t c = k0; c < k0 + kn; c += BLOCK) {
+        int64_t cn = k0 + kn - c < BLOCK ? k0 + kn - c : BLOCK;
+        for (int t = 0; t < taps; t++, d += mm->set->nr * unit_count(mm, cn)) {
+            int64_t at = (col * cv->c + c) * taps + t;
+            sky_gemm_pack_w(d, mm->set->nr, mm->set->pair, cv->w_bf16, (const char *)cv->wt + at * (cv->w_bf16 ? 2 : 4), cv->c * taps, taps, cols, cn);
+        }
+    }
+}
+
+static int pointwise(sky_pool *pool, sky_scratch *scratch, const sky_conv *c, sky_err *e)
+{
+    sky_gemm g = {.a = c->x, .lda = c->c, .m = c->b * c->h * c->w, .k = c->c, .n = c->n, .w = c->wt, .w_bf16 = c->w_bf16, .ldw = c->c,
+                  .scale = c->scale, .shift = c->shift, .act = c->act, .y = c->y, .ldy = c->n};
+    return sky_cpu_gemm(pool, scratch, &g, e);
+}
+
+int sky_cpu_conv(sky_pool *pool, sky_scratch *scratch, const sky_conv *c, sky_err *e)
+{
+    if (c->k == 1)
+        return pointwise(pool, scratch, c, e);
+    if (c->k != 3 && c->k != 5)
+        return sky_fail(e, SKY_EUSAGE, "convolution: kernel size %d, expected 1, 3 or 5", c->k);
+    sky_mm mm = {
+        .set = sky_gemm_set_get(c->w_bf16 != 0),
+        .m = c->b * c->h * c->w, .n = c->n, .k = c->c, .taps = c->k * c->k, .kblock = BLOCK,
+        .pack_a = pack_a, .pack_b = pack_b, .arg = c,
+        .out = {.scale = c->scale, .shift = c->shift, .act = c->act, .y = c->y, .ldy = c->n},
+    };
+    return sky_mm_run(pool, scratch, &mm, e);
+}

@@ -1,0 +1,72 @@
+/* device_internal.h -- the CPU as a device: a pool of threads, scratch memory per thread, and the row kernels of the
+ * best instruction set found at run time. */
+#ifndef SKY_CPU_DEVICE_INTERNAL_H
+#define SKY_CPU_DEVICE_INTERNAL_H
+
+#include "cpu/row_kernels.h"
+#include "cpu/scratch.h"
+#include "tensor/backend.h"
+
+struct sky_dev {
+    sky_pool *pool;
+    const sky_row_kernels *k;
+    sky_scratch scratch;
+};
+
+/* At least n bytes, 64-byte aligned; contents do not survive the next call. NULL: memory, e says so for `op`. */
+void *sky_cpu_scratch(sky_dev *d, size_t n, const char *op, sky_err *e);
+
+/* fn(arg, from, to, thread) over 0..rows-1 in pieces that touch about 256 KiB; row_bytes: what one row reads and writes.
+ * The cut depends on the sizes alone, never on the number of threads. */
+typedef void sky_rows_fn(void *arg, int64_t from, int64_t to, int thread);
+void sky_cpu_rows(sky_dev *d, int64_t rows, int64_t row_bytes, sky_rows_fn *fn, void *arg);
+
+/* rows times `bytes` from src (rows spitch apart) to dst (dpitch apart), no overlap. */
+void sky_cpu_copy(sky_dev *d, void *dst, int64_t dpitch, const void *src, int64_t spitch, int64_t bytes, int64_t rows);
+
+static inline const float *f32(const sky_tensor *t) { return t->data; }
+static inline float *f32_out(sky_tensor *t) { return t->data; }
+
+/* Entries of the table, by file. */
+int sky_cpu_linear(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *w, const sky_tensor *b, sky_act act, const sky_tensor *residual, sky_err *e);
+int sky_cpu_matmul(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *w, sky_err *e);
+int sky_cpu_conv2d(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *w, const sky_tensor *scale, const sky_tensor *shift, sky_act act, sky_err *e);
+
+int sky_cpu_layernorm(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *w, const sky_tensor *b, float eps, const sky_tensor *residual, sky_err *e);
+int sky_cpu_batchnorm_train(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *w, const sky_tensor *b, sky_tensor *running_mean, sky_tensor *running_var, float momentum, float eps, sky_act act, sky_err *e);
+int sky_cpu_batchnorm_fold(sky_dev *d, sky_tensor *y, const sky_tensor *w, const sky_tensor *b, const sky_tensor *mean, const sky_tensor *var, float eps, sky_err *e);
+int sky_cpu_l2_normalize(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_err *e);
+int sky_cpu_softmax(sky_dev *d, sky_tensor *y, const sky_tensor *x, float scale, sky_err *e);
+
+int sky_cpu_attention_op(sky_dev *d, sky_tensor *y, const sky_tensor *qkv, sky_dtype products, sky_err *e);
+int sky_cpu_window_attention_op(sky_dev *d, sky_tensor *y, const sky_tensor *qkv, const sky_tensor *pad_qkv, const sky_tensor *bias, const sky_tensor *logit_scale, int win, int shift, sky_dtype products, sky_err *e);
+int sky_cpu_window_bias(sky_dev *d, sky_tensor *y, const sky_tensor *t, int win, sky_err *e);
+
+int sky_cpu_add(sky_dev *d, sky_tensor *y, const sky_tensor *a, const sky_tensor *b, sky_err *e);
+int sky_cpu_add_scaled(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *g, const sky_tensor *z, sky_err *e);
+int sky_cpu_activate(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_act act, sky_err *e);
+int sky_cpu_cast(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_err *e);
+int sky_cpu_halves_mean(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_err *e);
+
+int sky_cpu_concat(sky_dev *d, sky_tensor *y, const sky_tensor *x, int n, int axis, sky_err *e);
+int sky_cpu_slice(sky_dev *d, sky_tensor *y, const sky_tensor *x, int axis, int64_t from, sky_err *e);
+int sky_cpu_take(sky_dev *d, sky_tensor *y, const sky_tensor *x, const int64_t *index, sky_err *e);
+int sky_cpu_pick(sky_dev *d, sky_tensor *y, const sky_tensor *a, const sky_tensor *b, const int64_t *pos, sky_err *e);
+int sky_cpu_repeat(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_err *e);
+int sky_cpu_transpose(sky_dev *d, sky_tensor *y, const sky_tensor *x, const int *perm, sky_err *e);
+int sky_cpu_halves_stack(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_err *e);
+int sky_cpu_unfold(sky_dev *d, sky_tensor *y, const sky_tensor *x, int p, sky_err *e);
+int sky_cpu_pixel_shuffle(sky_dev *d, sky_tensor *y, const sky_tensor *x, int r, sky_err *e);
+
+int sky_cpu_resize(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_interp how, sky_err *e);
+int sky_cpu_resize_argmax(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_err *e);
+int sky_cpu_avg_pool2(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_err *e);
+int sky_cpu_adaptive_avg_pool(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_err *e);
+int sky_cpu_annotation_tokens(sky_dev *d, sky_tensor *y, const sky_tensor *labels, const sky_tensor *table, const sky_tensor *weight, const sky_tensor *mask, const sky_tensor *mask_token, int p, sky_err *e);
+
+int sky_cpu_cross_entropy(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *labels, int ignore, sky_err *e);
+int sky_cpu_rec_loss(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *labels, sky_err *e);
+int sky_cpu_sym_kl(sky_dev *d, sky_tensor *y, const sky_tensor *a, const sky_tensor *b, const uint8_t *flag, sky_err *e);
+int sky_cpu_masked_mse(sky_dev *d, sky_tensor *y, const sky_tensor *a, const sky_tensor *b, const uint8_t *flag, sky_err *e);
+
+#endif

@@ -1,0 +1,30 @@
+/* gemm.bf16.c -- kernel set for BF16 weights with AVX512_BF16: pairs of products, added in F32. */
+#if defined(__x86_64__)
+#include "cpu/gemm_avx512.h"
+
+INLINE __m512bh load_w(const uint32_t *b) { return (__m512bh)_mm512_load_si512(b); }
+INLINE __m512bh set_a(const uint32_t *a) { return (__m512bh)_mm512_set1_epi32((int)*a); }
+#define MULTIPLY(a, b, c) _mm512_dpbf16_ps(c, a, b)
+TILE(tile, MULTIPLY, load_w, __m512bh, set_a)
+TILE_SWITCH(tile)
+
+static void pack_rows(void *dst_, const float *const *src, int rows, int64_t k)
+{
+    uint32_t *dst = dst_;
+    for (int64_t k0 = 0; k0 < k; k0 += 32, dst += 16 * MR) {
+        __mmask16 lo = first_16(k - k0), hi = first_16(k - k0 - 16);
+        __m512i r[16];
+#pragma GCC unroll 16
+        for (int i = 0; i < 16; i++)
+            r[i] = i < MR && i < rows ? (__m512i)_mm512_cvtne2ps_pbh(_mm512_maskz_loadu_ps(hi, src[i] + k0 + 16), _mm512_maskz_loadu_ps(lo, src[i] + k0))
+                                      : _mm512_setzero_si512();
+        transpose16(r);
+        store_rows(dst, r, (k - k0 + 1) / 2);
+    }
+}
+
+static void nk(void *d, const void *w, int64_t ld, int cols, int64_t k) { pack_nk(UNIT_PAIR, d, w, ld, cols, k); }
+static void kn(void *d, const void *w, int64_t ld, int cols, int64_t k) { pack_kn(UNIT_PAIR, d, w, ld, cols, k); }
+
+const sky_gemm_set sky_gemm_avx512bf16 = {MR, NR, 1, tile_any, sky_gemm_finish_avx512, pack_rows, nk, kn};
+#endif

@@ -1,0 +1,3 @@
+#define KERNELS sky_row_kernels_avx2
+#define SET "avx2"
+#include "cpu/row_kernels_impl.h"

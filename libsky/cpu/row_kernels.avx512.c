@@ -1,0 +1,3 @@
+#define KERNELS sky_row_kernels_avx512
+#define SET "avx512"
+#include "cpu/row_kernels_impl.h"

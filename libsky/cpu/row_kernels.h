@@ -1,0 +1,38 @@
+/* row_kernels.h -- inner loops over one row of floats, compiled once per instruction set from row_kernels_impl.h.
+ *
+ * All sets compute with the same 16 lanes in the same order and never fuse a multiply with an add, so they return the
+ * same bits. n is any size from 1 up; rows need no alignment and no padding. */
+#ifndef SKY_CPU_ROW_KERNELS_H
+#define SKY_CPU_ROW_KERNELS_H
+
+#include <stdint.h>
+
+typedef struct {
+    const char *name;
+    /* y = (x - mean) / sqrt(var + eps) * w + b (+ res unless NULL) */
+    void (*layernorm)(float *y, const float *x, const float *w, const float *b, const float *res, float eps, int64_t n);
+    void (*softmax)(float *y, const float *x, float scale, int64_t n);
+    /* max and sum of exp(x - max) */
+    void (*exp_sum)(const float *x, int64_t n, float *max, double *sum);
+    double (*sum_squares)(const float *x, int64_t n);
+    void (*scale)(float *y, const float *x, float s, int64_t n);
+    void (*add)(float *y, const float *a, const float *b, int64_t n);
+    void (*add_scaled)(float *y, const float *x, const float *g, const float *z, int64_t n);
+    /* v = x*scale + shift, times slope where negative: slope 1 none, 0 ReLU, 0.01 leaky */
+    void (*scale_shift)(float *y, const float *x, const float *scale, const float *shift, float slope, int64_t n);
+    void (*leaky)(float *y, const float *x, float slope, int64_t n);
+    /* y = w[0]*src[0] + .. + w[k-1]*src[k-1], added in this order */
+    void (*mix)(float *y, const float *const *src, const float *w, int k, int64_t n);
+    /* index of the largest of w[0]*src[0] + .. + w[3]*src[3]; the smallest index of equal ones */
+    int64_t (*mix_argmax)(const float *const *src, const float *w, int64_t n);
+    /* y[4*i + j] = x[j][i] */
+    void (*interleave4)(float *y, const float *const *x, int64_t n);
+    /* s += x, or s += (x - mean)^2 unless mean is NULL */
+    void (*accumulate)(double *s, const float *x, const double *mean, int64_t n);
+    void (*to_bf16)(uint16_t *y, const float *x, int64_t n);
+    void (*from_bf16)(float *y, const uint16_t *x, int64_t n);
+} sky_row_kernels;
+
+extern const sky_row_kernels sky_row_kernels_plain, sky_row_kernels_avx2, sky_row_kernels_avx512;
+
+#endif

@@ -1,0 +1,216 @@
+/* From fields of any type to what the one-shot protocol takes: display RGB and class numbers. */
+#include "base/mem.h"
+#include "data/oneshot.h"
+
+#include <limits.h>
+#include <math.h>
+#include <string.h>
+#include <strings.h>
+
+/* Where pixel (c, y, x) lies: element base + c*sc + y*sy + x*sx. */
+typedef struct {
+    int64_t nc, h, w, sc, sy, sx;
+} layout;
+
+static int find_layout(layout *l, const sky_field *f, sky_err *e)
+{
+    const char *dims = NULL;
+    if (f->absent || f->ref || !f->data)
+        return sky_fail(e, SKY_ECORRUPT, "field '%s': %s", f->name, f->absent ? "is absent, a picture is wanted" : f->ref ? "is by reference; cut it into tiles first (sky-tile)" : "was not read");
+    if (sky_json_str(f->meta, "dims", 1, &dims, "field", e))
+        return sky_wrap(e, "field '%s'", f->name);
+    if (strlen(dims) != (size_t)f->ndim)
+        return sky_fail(e, SKY_ECORRUPT, "field '%s': dims '%s' for %d dimensions", f->name, dims, f->ndim);
+    *l = (layout){.nc = 1};
+    int64_t stride = 1;
+    for (int i = f->ndim - 1; i >= 0; i--) {
+        int64_t n = (int64_t)f->shape[i];
+        switch (dims[i]) {
+        case 'y': l->h = n, l->sy = stride; break;
+        case 'x': l->w = n, l->sx = stride; break;
+        case 'c': l->nc = n, l->sc = stride; break;
+        case 't': break; /* the first date */
+        default: return sky_fail(e, SKY_ECORRUPT, "field '%s': dims '%s', want y, x and at most c and t", f->name, dims);
+        }
+        stride *= n;
+    }
+    if (l->h < 1 || l->w < 1 || l->nc < 1 || l->h > INT_MAX || l->w > INT_MAX || !sky_field_count(f))
+        return sky_fail(e, SKY_ECORRUPT, "field '%s': %lld x %lld pixels, %lld bands: not a picture", f->name, (long long)l->w, (long long)l->h, (long long)l->nc);
+    return SKY_OK;
+}
+
+/* ---- pictures ---------------------------------------------------------------------------------------------- */
+
+static int band_named(const json_t *bands, const char *const names[])
+{
+    for (int n = 0; names[n]; n++)
+        for (size_t i = 0; i < json_array_size(bands); i++) {
+            const char *s = json_string_value(json_array_get(bands, i));
+            if (s && !strcasecmp(s, names[n]))
+                return (int)i;
+        }
+    return -1;
+}
+
+static void choose_bands(int64_t band[3], const sky_field *f, int64_t nc)
+{
+    static const char *const names[3][4] = {{"R", "red", "B4", "B04"}, {"G", "green", "B3", "B03"}, {"B", "blue", "B2", "B02"}};
+    const json_t *bands = json_object_get(f->meta, "bands");
+    int found = 1;
+    for (int i = 0; i < 3; i++) {
+        const char *const list[] = {names[i][0], names[i][1], names[i][2], names[i][3], NULL};
+        band[i] = band_named(bands, list);
+        found &= band[i] >= 0 && band[i] < nc;
+    }
+    for (int i = 0; i < 3 && !found; i++)
+        band[i] = nc < 3 ? 0 : i;
+}
+
+static int nodata_of(const sky_field *f, double *v)
+{
+    const json_t *j = json_object_get(f->meta, "nodata");
+    *v = json_number_value(j);
+    return json_is_number(j);
+}
+
+/* k-th smallest of n values; reorders them. */
+static float select_kth(float *v, int64_t n, int64_t k)
+{
+    int64_t lo = 0, hi = n - 1;
+    while (lo < hi) {
+        float pivot = v[lo + (hi - lo) / 2];
+        int64_t i = lo, j = hi;
+        while (i <= j) {
+            while (v[i] < pivot)
+                i++;
+            while (v[j] > pivot)
+                j--;
+            if (i <= j) {
+                float t = v[i];
+                v[i++] = v[j], v[j--] = t;
+            }
+        }
+        if (k <= j)
+            hi = j;
+        else if (k >= i)
+            lo = i;
+        else
+            break;
+    }
+    return v[k];
+}
+
+/* The 2nd and 98th percentile (lower rank) of the valid values among n. */
+static int stretch_range(double range[2], const float *v, int64_t n, sky_err *e)
+{
+    float *copy = sky_alloc((size_t)n * sizeof *copy);
+    if (!copy)
+        return sky_fail(e, SKY_ENOMEM, "out of memory for %lld values", (long long)n);
+    int64_t m = 0;
+    for (int64_t i = 0; i < n; i++)
+        if (isfinite(v[i]))
+            copy[m++] = v[i];
+    range[0] = m ? select_kth(copy, m, (int64_t)floor(0.02 * (double)(m - 1))) : 0;
+    range[1] = m ? select_kth(copy, m, (int64_t)floor(0.98 * (double)(m - 1))) : 0;
+    sky_free(copy);
+    return SKY_OK;
+}
+
+static uint8_t stretch(double v, const double range[2])
+{
+    if (isnan(v))
+        return 0; /* invalid pixels are black */
+    double s = (v - range[0]) * 255.0 / (range[1] - range[0]);
+    return (uint8_t)nearbyint(s > 0 ? (s < 255 ? s : 255) : 0); /* a constant picture: 0/0 is black, too */
+}
+
+/* The chosen bands, pixel by pixel, invalid ones as NaN; grey pictures as one band. */
+static void gather(float *v, const sky_field *f, const layout *l, const int64_t band[3], int nb)
+{
+    double nodata;
+    int has = nodata_of(f, &nodata);
+    for (int64_t y = 0; y < l->h; y++)
+        for (int64_t x = 0; x < l->w; x++)
+            for (int b = 0; b < nb; b++) {
+                double p = sky_load_f64(f->data, f->dtype, (uint64_t)(band[b] * l->sc + y * l->sy + x * l->sx));
+                *v++ = has && p == nodata ? NAN : (float)p;
+            }
+}
+
+static int rgb_stretched(uint8_t *rgb, const sky_field *f, const layout *l, sky_err *e)
+{
+    int64_t band[3], n = l->h * l->w;
+    choose_bands(band, f, l->nc);
+    int nb = band[0] == band[1] && band[1] == band[2] ? 1 : 3;
+    const json_t *display = json_object_get(f->meta, "display");
+    double range[2] = {json_number_value(json_array_get(display, 0)), json_number_value(json_array_get(display, 1))};
+    if (display && (json_array_size(display) != 2 || !(range[1] > range[0])))
+        return sky_fail(e, SKY_ECORRUPT, "'display': want [lo, hi] with lo < hi");
+    float *v = sky_alloc((size_t)(n * nb) * sizeof *v);
+    if (!v)
+        return sky_fail(e, SKY_ENOMEM, "out of memory for %lld values", (long long)(n * nb));
+    gather(v, f, l, band, nb);
+    int rc = display ? SKY_OK : stretch_range(range, v, n * nb, e);
+    for (int64_t i = 0; !rc && i < n; i++)
+        for (int c = 0; c < 3; c++)
+            rgb[3 * i + c] = stretch(v[nb * i + (nb == 3 ? c : 0)], range);
+    sky_free(v);
+    return rc;
+}
+
+static void rgb_as_is(uint8_t *rgb, const sky_field *f, const layout *l)
+{
+    const uint8_t *p = f->data;
+    for (int64_t y = 0; y < l->h; y++)
+        for (int64_t x = 0; x < l->w; x++)
+            for (int64_t c = 0; c < 3; c++)
+                *rgb++ = p[c * l->sc + y * l->sy + x * l->sx];
+}
+
+int sky_prep_rgb(uint8_t **rgb, int *h, int *w, const sky_field *f, sky_err *e)
+{
+    layout l;
+    int rc = find_layout(&l, f, e);
+    if (rc)
+        return rc;
+    uint8_t *p = sky_alloc(3 * (size_t)l.h * (size_t)l.w);
+    if (!p)
+        return sky_fail(e, SKY_ENOMEM, "field '%s': out of memory for a picture of %lld x %lld", f->name, (long long)l.w, (long long)l.h);
+    if (f->dtype == SKY_U8 && l.nc == 3)
+        rgb_as_is(p, f, &l);
+    else if ((rc = rgb_stretched(p, f, &l, e))) {
+        sky_free(p);
+        return sky_wrap(e, "field '%s'", f->name);
+    }
+    *rgb = p, *h = (int)l.h, *w = (int)l.w;
+    return SKY_OK;
+}
+
+/* ---- labels ------------------------------------------------------------------------------------------------ */
+
+int sky_prep_label(uint8_t **label, int *h, int *w, const sky_field *f, sky_err *e)
+{
+    layout l;
+    int rc = find_layout(&l, f, e);
+    if (rc)
+        return rc;
+    int64_t n = l.h * l.w;
+    if (sky_field_count(f) != (uint64_t)n)
+        return sky_fail(e, SKY_ECORRUPT, "field '%s': a label has one value per pixel, this has %llu for %lld pixels", f->name, (unsigned long long)sky_field_count(f), (long long)n);
+    uint8_t *p = sky_alloc((size_t)n);
+    if (!p)
+        return sky_fail(e, SKY_ENOMEM, "field '%s': out of memory for %lld labels", f->name, (long long)n);
+    if (f->dtype == SKY_U8) /* one value per pixel, so the planes are packed */
+        memcpy(p, f->data, (size_t)n);
+    for (int64_t y = 0, i = 0; f->dtype != SKY_U8 && y < l.h; y++)
+        for (int64_t x = 0; x < l.w; x++, i++) {
+            double v = sky_load_f64(f->data, f->dtype, (uint64_t)(y * l.sy + x * l.sx));
+            if (!(v >= 0 && v <= 255 && v == floor(v))) {
+                sky_free(p);
+                return sky_fail(e, SKY_ECORRUPT, "field '%s': label %g at row %lld, column %lld, want a whole number 0..255", f->name, v, (long long)y, (long long)x);
+            }
+            p[i] = (uint8_t)v;
+        }
+    *label = p, *h = (int)l.h, *w = (int)l.w;
+    return SKY_OK;
+}

@@ -1,0 +1,63 @@
+/* Element by element: shape rules. */
+#include "tensor/front_internal.h"
+
+/* b's shape is a's trailing dimensions. */
+static int repeats_over(const sky_tensor *b, const sky_tensor *a)
+{
+    if (!is_act(b) || b->ndim > a->ndim)
+        return 0;
+    for (int i = 1; i <= b->ndim; i++)
+        if (b->shape[b->ndim - i] != a->shape[a->ndim - i])
+            return 0;
+    return 1;
+}
+
+sky_tensor sky_add(sky_ctx *c, sky_tensor a, sky_tensor b)
+{
+    if (c->err.code)
+        return sky_none;
+    if (!is_act(&a) || !repeats_over(&b, &a))
+        return sky_refuse(c, "add", "a F32[..], b F32 of a's shape or of its trailing dimensions", "a", &a, "b", &b, NULL);
+    sky_tensor y = sky_new(c, SKY_F32, a.ndim, a.shape);
+    return SKY_RUN(c, add, y, &a, &b);
+}
+
+sky_tensor sky_add_scaled(sky_ctx *c, sky_tensor x, sky_tensor g, sky_tensor z)
+{
+    if (c->err.code)
+        return sky_none;
+    if (!is_act(&x) || !is_vec(&g, sky_last(&x)) || !same_shape(&x, &z))
+        return sky_refuse(c, "add_scaled", "x F32[..,C], g F32[C], z like x", "x", &x, "g", &g, "z", &z, NULL);
+    sky_tensor y = sky_new(c, SKY_F32, x.ndim, x.shape);
+    return SKY_RUN(c, add_scaled, y, &x, &g, &z);
+}
+
+sky_tensor sky_activate(sky_ctx *c, sky_tensor x, sky_act act)
+{
+    if (c->err.code)
+        return sky_none;
+    if (!is_act(&x))
+        return sky_refuse(c, "activate", "x F32[..]", "x", &x, NULL);
+    sky_tensor y = sky_new(c, SKY_F32, x.ndim, x.shape);
+    return SKY_RUN(c, activate, y, &x, act);
+}
+
+sky_tensor sky_cast(sky_ctx *c, sky_tensor x, sky_dtype t)
+{
+    if (c->err.code)
+        return sky_none;
+    if (!x.data || (x.dtype != SKY_F32 && x.dtype != SKY_BF16) || (t != SKY_F32 && t != SKY_BF16))
+        return sky_refuse(c, "cast", "F32 or BF16 to F32 or BF16", "x", &x, NULL);
+    sky_tensor y = sky_new(c, t, x.ndim, x.shape);
+    return SKY_RUN(c, cast, y, &x);
+}
+
+sky_tensor sky_halves_mean(sky_ctx *c, sky_tensor x)
+{
+    if (c->err.code)
+        return sky_none;
+    if (!is_map(&x) || x.shape[2] % 2)
+        return sky_refuse(c, "halves_mean", "x F32[B,h,2w,C]", "x", &x, NULL);
+    sky_tensor y = new_map(c, SKY_F32, x.shape[0], x.shape[1], x.shape[2] / 2, x.shape[3]);
+    return SKY_RUN(c, halves_mean, y, &x);
+}
