@@ -64,6 +64,8 @@ struct sky_reader {
     uint64_t bad_at;        /* ... and of the last one that turned out damaged */
     uint64_t resync_at;
     uint64_t end_at, index_at, indexed;
+    sky_shard *index;       /* of input index_of, opened only to name a record whose lead is damaged */
+    int index_of;
     int in_shard, have_tag, ended; /* ended: END was seen */
     int lost;               /* damage was reported since the last good block */
     int shard_damaged;      /* damage was reported in this shard */
@@ -85,6 +87,9 @@ int sky_shard_resync(sky_reader *r, sky_err *e) SKY_MUST_USE;
 int sky_shard_begin(sky_reader *r, json_t **schema, sky_err *e) SKY_MUST_USE; /* the S block and its line at the current position */
 int sky_report(sky_reader *r, uint64_t resync_at /* UINT64_MAX: go on */, const sky_err *why, sky_err *e) SKY_MUST_USE;
 json_t *sky_schema_from_copy(sky_in *in, const sky_limits *lim);  /* NULL: none found */
+
+/* shard_random.c: id of record `number` of the shard at byte `base`; borrowed, NULL when unknown */
+const char *sky_shard_id_at(const sky_shard *s, uint64_t base, uint64_t number);
 
 /* decode.c */
 sky_found *sky_found_new(sky_reader *r, int kind);

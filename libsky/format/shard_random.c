@@ -338,6 +338,16 @@ int64_t sky_shard_find(const sky_shard *shard, const char *id)
     return i;
 }
 
+const char *sky_shard_id_at(const sky_shard *s, uint64_t base, uint64_t number)
+{
+    for (size_t i = 0; i < s->nreg; i++) {
+        const sky_index_part *p = &s->reg[i].part;
+        if (s->reg[i].base == base && number - p->first < p->n)
+            return json_string_value(json_object_get(sky_shard_entry(s, s->reg[i].first + number - p->first), "id"));
+    }
+    return NULL;
+}
+
 /* ---- records --------------------------------------------------------------------------------------------------- */
 
 static int read_lead(const sky_shard *s, sky_found *f, const region *reg, const sky_index_row *w, sky_err *e)

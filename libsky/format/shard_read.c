@@ -42,6 +42,23 @@ int sky_report(sky_reader *r, uint64_t resync_at, const sky_err *why, sky_err *e
     return enqueue(r, f, e);
 }
 
+/* The lead that would say whose record this is, is damaged; the index knows too, if the input can be opened again. */
+static void name_record(sky_reader *r, sky_err *why)
+{
+    if (r->index_of != r->ipath && sky_in_seekable(r->in)) {
+        sky_shard_close(r->index);
+        r->index = NULL;
+        r->index_of = r->ipath;
+        if (sky_shard_open(&r->index, sky_reader_name(r), &r->lim, NULL))
+            r->index = NULL;
+    }
+    const char *id = r->index ? sky_shard_id_at(r->index, r->shard_at, r->expect) : NULL;
+    if (id)
+        sky_wrap(why, "%s: record %" PRIu64 " '%s'", sky_reader_name(r), r->expect, id);
+    else
+        sky_wrap(why, "%s: record %" PRIu64, sky_reader_name(r), r->expect);
+}
+
 /* Damage in the block at `at`: "FILE: record N: WHY (byte AT)". Reading goes on at the next block that is found. */
 static int damage(sky_reader *r, uint64_t at, sky_err *why, sky_err *e)
 {
@@ -54,7 +71,7 @@ static int damage(sky_reader *r, uint64_t at, sky_err *why, sky_err *e)
     if (r->ended)
         sky_wrap(why, "%s: index", sky_reader_name(r));
     else if (r->in_shard)
-        sky_wrap(why, "%s: record %" PRIu64, sky_reader_name(r), r->expect);
+        name_record(r, why);
     else
         sky_wrap(why, "%s: schema", sky_reader_name(r));
     return sky_report(r, at + 1, why, e);

@@ -461,6 +461,7 @@ void sky_reader_close(sky_reader *r)
         sky_queue_close(r->queue);
     }
     sky_codec_close(r->codec);
+    sky_shard_close(r->index);
     sky_in_close(r->in);
     for (int i = 0; i < r->npaths; i++)
         sky_free(r->path[i]);
