@@ -16,7 +16,6 @@
 
 static inline uint64_t sky_round64(uint64_t n) { return (n + (SKY_ALIGN - 1)) & ~(uint64_t)(SKY_ALIGN - 1); }
 
-int sky_id_check(const char *id, size_t n, sky_err *e);    /* 1..255 bytes of UTF-8 without control characters */
 int sky_name_check(const char *name, sky_err *e);          /* field names: [A-Za-z0-9_][A-Za-z0-9_.-]{0,62} */
 int sky_shape_bytes(sky_dtype t, int ndim, const uint64_t *shape, uint64_t *bytes, sky_err *e);
 

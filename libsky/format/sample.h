@@ -43,6 +43,8 @@ typedef struct {
     uint64_t seq;    /* number in its stream, from 0; set by readers */
 } sky_sample;
 
+/* 1..255 bytes of UTF-8 without control characters, else SKY_ECORRUPT. */
+int sky_id_check(const char *id, size_t n, sky_err *e) SKY_MUST_USE;
 void sky_sample_init(sky_sample *s);  /* all zero; meta stays NULL until sky_sample_begin */
 /* Empty s (freeing what it held), then set its id and an empty meta. */
 int sky_sample_begin(sky_sample *s, const char *id, sky_err *e) SKY_MUST_USE;
