@@ -26,4 +26,7 @@ int sky_config_parse(sky_config *cfg, const json_t *j, const char *where, sky_er
 /* A preset name ("full", "tiny", ...) or a YAML file. */
 int sky_config_load(sky_config *cfg, const char *name, sky_err *e) SKY_MUST_USE;
 
+/* Every member as a JSON object, as sky_config_parse reads it (metadata of written weights). NULL: memory. */
+json_t *sky_config_json(const sky_config *cfg);
+
 #endif
