@@ -7,6 +7,7 @@
 
 #include "format/weights.h"
 #include "nn/config.h"
+#include "nn/params.h"
 #include "tensor/tensor.h"
 
 typedef struct sky_pp sky_pp;
@@ -43,6 +44,9 @@ void sky_pp_close(sky_pp *m);
  * outlive m. Strict: missing, extra or misshapen tensors are an error naming the first and counting the rest; with
  * relaxed set, missing ones keep zeros and every one is reported through warn. */
 int sky_pp_load(sky_pp *m, sky_ctx *c, sky_weights *w, sky_dtype dtype, int relaxed, void (*warn)(void *arg, const char *line), void *arg, sky_err *e) SKY_MUST_USE;
+/* The declared parameters, for tools that list, generate or inspect them. Whoever changes values asks anew each time:
+ * what was derived from the old ones is forgotten here. Borrowed. */
+sky_params *sky_pp_params(sky_pp *m);
 /* One forward pass on c's stack (dry: counts memory). Results stay on the stack above what was there. */
 int sky_pp_forward(sky_pp *m, sky_ctx *c, const sky_pp_batch *b, const sky_pp_opts *o, sky_pp_out *out, sky_err *e) SKY_MUST_USE;
 
