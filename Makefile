@@ -96,7 +96,7 @@ $(BUILD)/tests/%: $(BUILD)/tests/tools/%.c.o $(LIB)
 $(BUILD)/tests/%: $(BUILD)/tests/bench/%.c.o $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
-$(BUILD)/tests/golden: $(BUILD)/tests/golden.c.o $(LIB)
+$(BUILD)/tests/golden: $(BUILD)/tests/golden.c.o $(patsubst %.c,$(BUILD)/%.c.o,$(wildcard tests/replay/*.c)) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
