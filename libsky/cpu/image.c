@@ -17,7 +17,7 @@ static int64_t clamp(int64_t i, int64_t n) { return i < 0 ? 0 : i >= n ? n - 1 :
 static tap linear_tap(double src, int64_t n)
 {
     int64_t i = clamp((int64_t)floor(src), n);
-    double f = src - (double)i;
+    double f = i + 1 < n ? src - (double)i : 0; /* past the last place it is that place alone, exactly */
     return (tap){{i, clamp(i + 1, n)}, {(float)(1 - f), (float)f}};
 }
 

@@ -120,7 +120,7 @@ static void update_running(float *running, const double *now, double factor, flo
 struct affine {
     const sky_row_kernels *k;
     float *y;
-    const float *x, *scale, *shift;
+    const float *x, *mean, *scale, *shift;
     float slope;
     int64_t n;
 };
@@ -130,7 +130,7 @@ static void affine_rows(void *arg, int64_t from, int64_t to, int thread)
     (void)thread;
     const struct affine *o = arg;
     for (int64_t i = from; i < to; i++)
-        o->k->scale_shift(o->y + i * o->n, o->x + i * o->n, o->scale, o->shift, o->slope, o->n);
+        o->k->affine(o->y + i * o->n, o->x + i * o->n, o->mean, o->scale, o->shift, o->slope, o->n);
 }
 
 static float slope_of(sky_act act) { return act == SKY_ACT_RELU ? 0.0f : act == SKY_ACT_LEAKY ? 0.01f : 1.0f; }
@@ -138,21 +138,22 @@ static float slope_of(sky_act act) { return act == SKY_ACT_RELU ? 0.0f : act == 
 int sky_cpu_batchnorm_train(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *w, const sky_tensor *b, sky_tensor *running_mean, sky_tensor *running_var, float momentum, float eps, sky_act act, sky_err *e)
 {
     int64_t n = sky_last(x), rows = sky_rows(x), pieces = (rows + STAT_ROWS - 1) / STAT_ROWS;
-    double *part = sky_alloc((size_t)((pieces + 2) * n) * sizeof *part + (size_t)n * 2 * sizeof(float));
+    double *part = sky_alloc((size_t)((pieces + 2) * n) * sizeof *part + (size_t)n * 3 * sizeof(float));
     if (!part)
         return sky_fail(e, SKY_ENOMEM, "batchnorm_train: out of memory");
     double *mean = part + pieces * n, *var = mean + n;
-    float *scale = (float *)(var + n), *shift = scale + n;
+    float *centre = (float *)(var + n), *scale = centre + n, *shift = scale + n;
     struct stats s = {d->k, x->data, part, NULL, rows, n};
     column_means(d, &s, mean);
     s.mean = mean;
     column_means(d, &s, var);
     for (int64_t i = 0; i < n; i++) {
         double g = (double)f32(w)[i] / sqrt(var[i] + (double)eps);
+        centre[i] = (float)mean[i]; /* subtracted from x first: x*scale + shift would lose digits far from zero */
         scale[i] = (float)g;
-        shift[i] = (float)((double)f32(b)[i] - mean[i] * g);
+        shift[i] = (float)((double)f32(b)[i] + ((double)centre[i] - mean[i]) * g);
     }
-    struct affine o = {d->k, y->data, x->data, scale, shift, slope_of(act), n};
+    struct affine o = {d->k, y->data, x->data, centre, scale, shift, slope_of(act), n};
     sky_cpu_rows(d, rows, 2 * n * 4, affine_rows, &o);
     if (running_mean->data) {
         update_running(running_mean->data, mean, 1, momentum, n);

@@ -18,8 +18,8 @@ typedef struct {
     void (*scale)(float *y, const float *x, float s, int64_t n);
     void (*add)(float *y, const float *a, const float *b, int64_t n);
     void (*add_scaled)(float *y, const float *x, const float *g, const float *z, int64_t n);
-    /* v = x*scale + shift, times slope where negative: slope 1 none, 0 ReLU, 0.01 leaky */
-    void (*scale_shift)(float *y, const float *x, const float *scale, const float *shift, float slope, int64_t n);
+    /* v = (x - mean)*scale + shift, times slope where negative: slope 1 none, 0 ReLU, 0.01 leaky */
+    void (*affine)(float *y, const float *x, const float *mean, const float *scale, const float *shift, float slope, int64_t n);
     void (*leaky)(float *y, const float *x, float slope, int64_t n);
     /* y = w[0]*src[0] + .. + w[k-1]*src[k-1], added in this order */
     void (*mix)(float *y, const float *const *src, const float *w, int k, int64_t n);

@@ -203,9 +203,10 @@ static void add_scaled(float *y, const float *x, const float *g, const float *z,
 INLINE vf leak(vf v, float slope) { return choose(v < 0.0f, v * slope, v); }
 INLINE float leak1(float v, float slope) { return v < 0 ? v * slope : v; }
 
-static void scale_shift(float *y, const float *x, const float *scale, const float *shift, float slope, int64_t n)
+static void affine(float *y, const float *x, const float *mean, const float *scale, const float *shift, float slope, int64_t n)
 {
-    FOR_ROW(leak(load(x + i) * load(scale + i) + load(shift + i), slope), leak1(x[i] * scale[i] + shift[i], slope));
+    FOR_ROW(leak((load(x + i) - load(mean + i)) * load(scale + i) + load(shift + i), slope),
+            leak1((x[i] - mean[i]) * scale[i] + shift[i], slope));
 }
 
 static void leaky(float *y, const float *x, float slope, int64_t n)
@@ -365,7 +366,7 @@ const sky_row_kernels KERNELS = {
     .scale = scale_row,
     .add = add,
     .add_scaled = add_scaled,
-    .scale_shift = scale_shift,
+    .affine = affine,
     .leaky = leaky,
     .mix = mix,
     .mix_argmax = mix_argmax,

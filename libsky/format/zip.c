@@ -4,6 +4,7 @@
 #include "base/map.h"
 
 #include <minizip/unzip.h>
+#include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
 
@@ -11,7 +12,7 @@
 enum { NAME_MAX_BYTES = 4096, CHUNK = 1 << 30, DEFLATE_BEST = 1032 };
 
 struct member {
-    sky_zip_member pub;
+    sky_zip_member pub; /* first: by_name points at it */
     unz64_file_pos pos;
 };
 
@@ -22,6 +23,7 @@ struct sky_zip {
     unzFile uz;
     struct member *m;
     int n, cap;
+    const sky_zip_member **by_name; /* sorted; equal names in the archive's order */
 };
 
 /* ---- minizip's view of the map ------------------------------------------------------------------------------- */
@@ -124,11 +126,23 @@ static int add_member(sky_zip *z, sky_err *e)
     return SKY_OK;
 }
 
+/* minizip is content with the zip64 locator before it; a whole archive has the end record too. */
+static int has_end(const sky_map *m)
+{
+    const size_t size = 22, longest = size + 65535;
+    for (size_t back = size; back <= m->n && back <= longest; back++) {
+        const uint8_t *p = m->p + m->n - back;
+        if (!memcmp(p, "PK\5\6", 4) && size + p[20] + ((size_t)p[21] << 8) <= back)
+            return 1;
+    }
+    return 0;
+}
+
 static int read_directory(sky_zip *z, sky_err *e)
 {
     zlib_filefunc64_def io = {.zopen64_file = in_open, .zread_file = in_read, .ztell64_file = in_tell, .zseek64_file = in_seek,
                               .zclose_file = io_nothing, .zerror_file = io_nothing, .opaque = z};
-    z->uz = unzOpen2_64(z->name, &io);
+    z->uz = has_end(&z->map) ? unzOpen2_64(z->name, &io) : NULL;
     if (!z->uz)
         return sky_fail(e, SKY_ECORRUPT, "%s: no zip directory at its end (%zu bytes): not a zip archive, or cut short", z->name, z->map.n);
     unz_global_info64 g;
@@ -145,6 +159,25 @@ static int read_directory(sky_zip *z, sky_err *e)
     return SKY_OK;
 }
 
+static int by_name(const void *a, const void *b)
+{
+    const sky_zip_member *x = *(const sky_zip_member *const *)a, *y = *(const sky_zip_member *const *)b;
+    int c = strcmp(x->name, y->name);
+    return c ? c : (x > y) - (x < y);
+}
+
+static int sort_names(sky_zip *z, sky_err *e)
+{
+    z->by_name = sky_calloc((size_t)z->n, sizeof *z->by_name);
+    if (!z->by_name)
+        return sky_fail(e, SKY_ENOMEM, "%s: out of memory for its directory", z->name);
+    for (int i = 0; i < z->n; i++)
+        z->by_name[i] = &z->m[i].pub;
+    if (z->n)
+        qsort(z->by_name, (size_t)z->n, sizeof *z->by_name, by_name);
+    return SKY_OK;
+}
+
 static int open_map(sky_zip **out, sky_map map, const char *name, sky_err *e)
 {
     sky_zip *z = sky_calloc(1, sizeof *z);
@@ -158,6 +191,8 @@ static int open_map(sky_zip **out, sky_map map, const char *name, sky_err *e)
     z->map = map;
     z->name = copy;
     int rc = read_directory(z, e);
+    if (!rc)
+        rc = sort_names(z, e);
     if (rc) {
         sky_zip_close(z);
         return rc;
@@ -189,6 +224,7 @@ void sky_zip_close(sky_zip *z)
     for (int i = 0; i < z->n; i++)
         sky_free((char *)(uintptr_t)z->m[i].pub.name);
     sky_free(z->m);
+    sky_free(z->by_name);
     sky_free(z->name);
     sky_map_close(&z->map);
     sky_free(z);
@@ -199,10 +235,17 @@ const sky_zip_member *sky_zip_at(const sky_zip *z, int i) { return &z->m[i].pub;
 
 int sky_zip_find(const sky_zip *z, const char *name)
 {
-    for (int i = 0; i < z->n; i++)
-        if (!strcmp(z->m[i].pub.name, name))
-            return i;
-    return -1;
+    int lo = 0, hi = z->n; /* the first entry that is not before name */
+    while (lo < hi) {
+        int mid = lo + (hi - lo) / 2;
+        if (strcmp(z->by_name[mid]->name, name) < 0)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    if (lo == z->n || strcmp(z->by_name[lo]->name, name))
+        return -1;
+    return (int)((const struct member *)(const void *)z->by_name[lo] - z->m);
 }
 
 /* ---- members -------------------------------------------------------------------------------------------------- */

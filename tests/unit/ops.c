@@ -422,5 +422,7 @@ int main(void)
         }
     }
     sky_ctx_close(c);
+    json_decref((json_t *)(uintptr_t)head);
+    sky_free(file);
     return END();
 }
