@@ -1,5 +1,6 @@
 # SkySense++: make help lists the targets. Read top to bottom: tools, flags, files, rules, targets.
 -include config.mk
+MAKEFLAGS += -r
 
 CC      ?= cc
 AR      ?= ar
@@ -154,4 +155,6 @@ print-config: ## show what was found
 
 .PHONY: all tests setup check check-built asan fuzz fuzz-built install uninstall clean help print-config
 .SECONDARY:
+%.d: ;
+Makefile: ;
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

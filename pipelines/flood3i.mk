@@ -1,0 +1,38 @@
+# flood3i.mk -- the Flood-3i one-shot benchmark from the download to the score.
+#
+#   make -f pipelines/flood3i.mk DATA=/data/flood3i WEIGHTS=skysensepp_release.ckpt
+#
+# DATA is the folder that holds Images/ and Semantic_mask/ (or their zips) and val.txt. Every step leaves one file in OUT
+# and is repeated only when what it was made from has changed.
+DATA    ?= flood3i
+WEIGHTS ?= skysensepp_release.ckpt
+CONFIG  ?= full
+OUT     ?= out/flood3i
+BIN     ?= build/bin
+DTYPE   ?= bf16
+SEED    ?= 1
+SHELL   := bash
+.SHELLFLAGS := -o pipefail -ec
+.DELETE_ON_ERROR:
+
+all: $(OUT)/score.txt ## everything; the table is shown at the end
+	@cat $<
+
+$(OUT)/val.sky: $(DATA)
+	@mkdir -p $(@D)
+	$(BIN)/sky-ingest --dataset flood3i --split val $(DATA) | $(BIN)/sky-pack -o $@
+
+$(OUT)/prompts.tsv: $(OUT)/val.sky
+	$(BIN)/sky-infer --make-prompts $(SEED) $< > $@
+
+$(OUT)/pred.sky: $(OUT)/prompts.tsv $(OUT)/val.sky $(WEIGHTS)
+	$(BIN)/sky-infer -m $(WEIGHTS) --config $(CONFIG) --dtype $(DTYPE) --seed $(SEED) --prompts $< $(OUT)/val.sky | $(BIN)/sky-pack -o $@
+
+$(OUT)/score.txt: $(OUT)/pred.sky
+	$(BIN)/sky-score --labels $(OUT)/val.sky --prompts $(OUT)/prompts.tsv $< > $@
+	$(BIN)/sky-score --labels $(OUT)/val.sky --prompts $(OUT)/prompts.tsv --json $< > $(OUT)/score.json
+
+clean: ## remove OUT
+	rm -rf $(OUT)
+
+.PHONY: all clean
