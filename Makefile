@@ -38,6 +38,8 @@ endif
 $(BUILD)/%.avx2.c.o:   override CFLAGS += -mavx2 -mfma
 $(BUILD)/%.avx512.c.o: override CFLAGS += -march=x86-64-v4 -mprefer-vector-width=512
 $(BUILD)/%.bf16.c.o:   override CFLAGS += -march=x86-64-v4 -mavx512bf16 -mprefer-vector-width=512
+# 64-byte vectors are arguments of inlined functions only; gcc notes that their calling convention once changed.
+$(BUILD)/libsky/cpu/row_kernels%.o: override CFLAGS += -Wno-psabi
 $(BUILD)/libsky/geo/%.c.o: CPPFLAGS += $(GDAL_CFLAGS)
 
 LIB_SRC   := $(sort $(wildcard $(foreach d,base format tensor cpu nn train data score,libsky/$(d)/*.c)))

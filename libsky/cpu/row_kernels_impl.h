@@ -5,8 +5,6 @@
 #include <math.h>
 #include <string.h>
 
-#pragma GCC diagnostic ignored "-Wpsabi" /* every function with vector arguments is inlined */
-
 enum { LANES = 16 };
 typedef float vf __attribute__((vector_size(64)));
 typedef float vf_any __attribute__((vector_size(64), aligned(4), may_alias));
