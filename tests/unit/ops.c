@@ -1,9 +1,7 @@
 /* tests/data/ops.safetensors: the forward entries of "Single operations" of the golden files (computed in double by the
  * executable specification, stored in float). Each is composed here from the operations' front and compared; it runs dry
  * first, and shapes and memory of the dry run must be those of the real one. */
-#include "base/json.h"
-#include "base/io.h"
-#include "base/mem.h"
+#include "format/weights.h"
 #include "t.h"
 #include "tensor/ops.h"
 
@@ -16,26 +14,7 @@ static const char *op; /* the entry being replayed */
 
 /* ---- the file ------------------------------------------------------------------------------------------------- */
 
-static char *file;
-static const json_t *head;
-static const char *data;
-
-static int open_file(const char *path)
-{
-    size_t n;
-    sky_err e;
-    if (sky_read_file(&file, &n, path, 1 << 24, &e))
-        return 0;
-    sky_rd r = {(const uint8_t *)file, (const uint8_t *)file + n, 0};
-    uint64_t len = sky_rd_le(&r, 8);
-    const char *json = (const char *)sky_rd_take(&r, len);
-    json_t *j;
-    if (!json || sky_json_parse(&j, json, len, path, &e))
-        return 0;
-    head = j;
-    data = json + len;
-    return 1;
-}
+static sky_weights *file;
 
 typedef struct {
     int ndim;
@@ -48,18 +27,21 @@ static array stored(const char *name)
 {
     char full[160];
     snprintf(full, sizeof full, "%s.%s", op, name);
-    const json_t *o = json_object_get(head, full), *s = json_object_get(o, "shape");
-    array a = {.ndim = (int)json_array_size(s), .n = 1};
-    for (int i = 0; i < a.ndim; i++)
-        a.n *= a.shape[i] = json_integer_value(json_array_get(s, (size_t)i));
-    a.v = malloc((size_t)a.n * 4 + 4);
-    if (!o || !a.v) {
+    const sky_weight *t = sky_weights_find(file, full);
+    if (!t) {
         printf("Bail out! %s is not in the file\n", full);
         exit(1);
     }
-    sky_dtype t;
-    sky_dtype_parse(json_string_value(json_object_get(o, "dtype")), &t);
-    sky_to_f32(a.v, data + json_integer_value(json_array_get(json_object_get(o, "data_offsets"), 0)), t, (uint64_t)a.n);
+    array a = {.ndim = t->ndim, .n = 1};
+    for (int i = 0; i < a.ndim; i++)
+        a.n *= a.shape[i] = t->shape[i];
+    a.v = malloc((size_t)a.n * 4 + 4);
+    void *raw = malloc((size_t)a.n * 8 + 8);
+    sky_err e;
+    if (!a.v || !raw || sky_weights_read(file, t, raw, t->dtype, &e))
+        exit(1);
+    sky_to_f32(a.v, raw, t->dtype, (uint64_t)a.n);
+    free(raw);
     return a;
 }
 
@@ -401,28 +383,21 @@ static void replay(const char *name, void (*run)(void))
 int main(void)
 {
     sky_err e = {0};
-    if (!open_file("tests/data/ops.safetensors")) {
-        printf("Bail out! tests/data/ops.safetensors cannot be read\n");
-        return 1;
-    }
-    if (sky_ctx_open(c, "cpu", 2, &e)) {
+    if (sky_weights_open(&file, "tests/data/ops.safetensors", &e) || sky_ctx_open(c, "cpu", 2, &e)) {
         printf("Bail out! %s\n", e.msg);
         return 1;
     }
     for (size_t i = 0; i < sizeof entries / sizeof *entries; i++)
         replay(entries[i].name, entries[i].run);
-    const char *key;
-    json_t *v;
-    json_object_foreach((json_t *)(uintptr_t)head, key, v) {
-        size_t n = strlen(key);
-        if (key[0] == 'b' && key[1] == 'i' && n > 6 && !strcmp(key + n - 6, ".out.y")) { /* bilinear_*, bicubic_* */
+    for (int i = 0; i < sky_weights_count(file); i++) { /* bilinear_*, bicubic_* */
+        const char *key = sky_weights_at(file, i)->name, *end = strstr(key, ".out.y");
+        if (!strncmp(key, "bi", 2) && end) {
             char name[64];
-            snprintf(name, sizeof name, "%.*s", (int)(n - 6), key);
+            snprintf(name, sizeof name, "%.*s", (int)(end - key), key);
             replay(name, resize);
         }
     }
     sky_ctx_close(c);
-    json_decref((json_t *)(uintptr_t)head);
-    sky_free(file);
+    sky_weights_close(file);
     return END();
 }
