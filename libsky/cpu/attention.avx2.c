@@ -7,5 +7,6 @@
 #define FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
 #define SET1(x) _mm256_set1_ps(x)
 #define MAX(a, b) _mm256_max_ps(a, b)
+#define SQRT(x) _mm256_sqrt_ps(x)
 #include "cpu/attention_impl.h"
 #endif

@@ -14,6 +14,7 @@
 #define FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
 #define SET1(x) _mm512_set1_ps(x)
 #define MAX(a, b) _mm512_max_ps(a, b)
+#define SQRT(x) _mm512_sqrt_ps(x)
 #define HAVE_BF16
 #define OFFSET 384.0f
 #define PACK 2

@@ -1,5 +1,5 @@
 /* attention_impl.h -- the loops of attention_kernels.h over vectors of LANES floats; included once per level with
- *   LANES, CHUNK, FMA(a,b,c), SET1(x), MAX(a,b), EXP_SHIFT (2^n added to an exponent field), KERNELS (name of the set)
+ *   LANES, CHUNK, FMA(a,b,c), SET1(x), MAX(a,b), SQRT(x), KERNELS (name of the set)
  * and, for a level that has its own, HAVE_TRANSPOSE (load_transposed, store_transposed) or HAVE_BF16 (scores, values,
  * pack_tokens and pack_values on BF16 pairs). */
 #include "cpu/attention_kernels.h"
@@ -35,14 +35,14 @@ static void store_transposed(float *const *rows, const vf *t, int width, vf time
 /* Scale the transposed tokens in place; the lengths after scaling go to norm. */
 INLINE void scale_tokens(vf *t, float *norm, int width, float scale, int unit)
 {
-    vf sum = SET1(0.0f), times;
+    vf sum = SET1(0.0f), times = SET1(scale), length;
     for (int i = 0; i < width; i++)
         sum = FMA(t[i], t[i], sum);
-    for (int j = 0; j < LANES; j++) {
-        const float length = sqrtf(sum[j]);
-        times[j] = unit ? scale / (length < 1e-12f ? 1e-12f : length) : scale;
-        norm[j] = length * times[j];
-    }
+    length = SQRT(sum);
+    if (unit)
+        times = times / (vf)MAX(length, SET1(1e-12f));
+    length = length * times; /* not-a-number stays */
+    memcpy(norm, &length, sizeof length);
     for (int i = 0; i < width; i++)
         t[i] = t[i] * times;
 }
