@@ -1,5 +1,6 @@
 /* decode.c -- from the compressed frames of one record to a sample; runs on any thread. */
 #include "format/read_internal.h"
+#include "base/hash.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -13,6 +14,7 @@ sky_found *sky_found_new(sky_reader *r, int kind)
     f->name = sky_reader_name(r);
     f->lim = &r->lim;
     f->codec = r->codec;
+    f->check_all = r->check_all;
     f->weight = sizeof *f;
     return f;
 }
@@ -85,6 +87,12 @@ static int padding_is_zero(const uint8_t *p, uint64_t n, uint64_t padded)
     return 1;
 }
 
+static int contents_agree(const void *p, uint64_t n, uint32_t want, sky_err *e)
+{
+    uint32_t got = sky_crc32c(0, p, n);
+    return got == want ? SKY_OK : sky_fail(e, SKY_ECORRUPT, "contents: crc32c %08" PRIx32 ", the record says %08" PRIx32, got, want);
+}
+
 static int unpack_field(sky_found *f, sky_field *v, int k, sky_err *e)
 {
     const sky_frame *z = &f->lead.frame[k];
@@ -94,6 +102,8 @@ static int unpack_field(sky_found *f, sky_field *v, int k, sky_err *e)
     int rc = sky_frame_unpack(f->codec, p, z, f->packed + f->pos[k], e);
     if (!rc && !padding_is_zero(p, v->nbytes, z->size))
         rc = sky_fail(e, SKY_ECORRUPT, "padding is not zero");
+    if (!rc && f->check_all)
+        rc = contents_agree(p, v->nbytes, f->crc[v - f->s.fields], e);
     if (rc)
         sky_free(p);
     else

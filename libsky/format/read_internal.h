@@ -26,6 +26,7 @@ typedef struct {
     uint8_t *packed;     /* frames that were read, one after another */
     uint64_t pos[SKY_MAX_FIELDS + 1]; /* of frame i in packed; UINT64_MAX: not read */
     uint64_t weight;
+    int check_all;
     int parsed;          /* the line is done (a selection of fields needs it first) */
     uint32_t crc[SKY_MAX_FIELDS];
     uint32_t line_crc;
@@ -43,7 +44,7 @@ struct sky_reader {
     sky_in *in;             /* path[ipath - 1], or NULL between inputs */
     json_t *schema;
     char **select;          /* NULL-terminated; NULL: all */
-    int salvage, started, threads;
+    int salvage, started, threads, check_all;
     enum sky_read_mode mode;
     int sticky;
     sky_err sticky_err;

@@ -28,6 +28,10 @@ int sky_reader_memory(sky_reader **out, const void *p, size_t n, const sky_limit
 const json_t *sky_reader_schema(const sky_reader *r);
 /* Read only these fields' bytes (names, NULL-terminated; others arrive with data NULL). NULL: all. */
 int sky_reader_select(sky_reader *r, const char *const *names, sky_err *e) SKY_MUST_USE;
+/* Also compare every field's uncompressed bytes of shards with the checksum in its record (plain streams always do;
+ * shards have two checksums on the compressed side already). */
+void sky_reader_check_all(sky_reader *r);
+int sky_reader_stuck(const sky_reader *r); /* 1: the last error was final and would only repeat */
 void sky_reader_threads(sky_reader *r, int n); /* decompression threads [0: all cores]; before the first next */
 /* Next sample into s (what it held is freed). 1: got one; 0: clean end of all inputs (END seen in each); < 0: error.
  * After SKY_ECORRUPT on a shard, calling again resumes at the next intact record (recovery); on a plain stream it

@@ -443,6 +443,8 @@ int sky_reader_select(sky_reader *r, const char *const *names, sky_err *e)
     return bad ? sky_fail(e, SKY_ENOMEM, "reader: out of memory") : SKY_OK;
 }
 
+void sky_reader_check_all(sky_reader *r) { r->check_all = 1; }
+int sky_reader_stuck(const sky_reader *r) { return r->sticky != 0 && !(r->queue && sky_queue_pending(r->queue)); }
 void sky_reader_threads(sky_reader *r, int n) { r->threads = n; }
 const json_t *sky_reader_schema(const sky_reader *r) { return r->schema; }
 uint64_t sky_reader_count(const sky_reader *r) { return r->count; }
