@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- starting GDAL ------------------------------------------------------------------------------------------ */
 
@@ -224,6 +225,14 @@ static int learn(sky_geo *g, sky_err *e)
     return rc ? rc : find_time(g, e);
 }
 
+/* A file that is not there is the system's failure, one that is no raster is bad data. */
+static int cannot_open(const char *uri, const char *name, sky_err *e)
+{
+    if (*uri && strncmp(uri, "/vsi", 4) && !strchr(uri, ':') && access(uri, R_OK))
+        return sky_fail_errno(e, SKY_EIO, "%s", name);
+    return sky_geo_fail(e, SKY_ECORRUPT, "%s: cannot be opened as a raster", name);
+}
+
 static int open_as(sky_geo **out, const char *uri, const char *vsimem, const char *name, sky_err *e)
 {
     sky_geo_begin(0);
@@ -236,8 +245,8 @@ static int open_as(sky_geo **out, const char *uri, const char *vsimem, const cha
     }
     memcpy(g->vsimem, vsimem, strlen(vsimem) + 1);
     CPLErrorReset();
-    g->ds = GDALOpenEx(uri, GDAL_OF_RASTER | GDAL_OF_READONLY, NULL, NULL, NULL);
-    int rc = g->ds ? learn(g, e) : sky_geo_fail(e, SKY_ECORRUPT, "%s: cannot be opened as a raster", name);
+    g->ds = GDALOpenEx(uri, GDAL_OF_RASTER | GDAL_OF_READONLY | GDAL_OF_VERBOSE_ERROR, NULL, NULL, NULL);
+    int rc = g->ds ? learn(g, e) : cannot_open(uri, name, e);
     if (rc)
         sky_geo_close(g);
     else

@@ -122,11 +122,13 @@ static int64_t rasterise(uint16_t *label, const sky_geo_grid *grid, const char *
 {
     static const char *const drivers[] = {"GeoJSON", "GeoJSONSeq", "GPKG", "ESRI Shapefile", "SQLite", "FlatGeobuf", "KML", "GML", NULL};
     CPLErrorReset();
-    GDALDatasetH ds = GDALOpenEx(uri, GDAL_OF_VECTOR | GDAL_OF_READONLY, drivers, NULL, NULL);
+    GDALDatasetH ds = GDALOpenEx(uri, GDAL_OF_VECTOR | GDAL_OF_READONLY | GDAL_OF_VERBOSE_ERROR, drivers, NULL, NULL);
     if (!ds)
         return sky_geo_fail(e, SKY_ECORRUPT, "%s: cannot be opened as polygons", j->name);
     int rc = sky_geo_crs_parse(&j->crs, grid->crs, e);
-    if (!rc)
+    if (rc)
+        sky_wrap(e, "%s", j->name);
+    else
         rc = wrap_grid(j, label, grid, e);
     for (int i = 0; !rc && i < GDALDatasetGetLayerCount(ds); i++)
         rc = one_layer(j, GDALDatasetGetLayer(ds, i), e);
