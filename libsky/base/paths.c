@@ -5,16 +5,18 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Folder of the running executable, or NULL. */
-static char *executable_dir(void)
+/* Folder of the running executable into buf; NULL when it cannot be told. */
+static const char *executable_dir(char *buf, size_t size)
 {
-    char buf[4096];
-    ssize_t n = readlink("/proc/self/exe", buf, sizeof buf - 1);
+    ssize_t n = readlink("/proc/self/exe", buf, size - 1);
     if (n <= 0)
         return NULL;
     buf[n] = 0;
     char *slash = strrchr(buf, '/');
-    return slash ? sky_strndup(buf, (size_t)(slash - buf)) : NULL;
+    if (!slash)
+        return NULL;
+    *slash = 0;
+    return buf;
 }
 
 static int has_suffix(const char *s, const char *suffix)
@@ -30,7 +32,8 @@ int sky_data_file(char **out, const char *kind, const char *name, const char *ex
         return *out ? SKY_OK : sky_fail(e, SKY_ENOMEM, "%s: out of memory", name);
     }
     const char *env = getenv("SKY_DATA");
-    char *exe = executable_dir();
+    char buf[4096];
+    const char *exe = executable_dir(buf, sizeof buf);
     char *tries[] = {
         env ? sky_asprintf("%s/%s/%s%s", env, kind, name, ext) : NULL,
         /* in the source tree the executable is build*\/bin/sky-... or build*\/tests/... */
@@ -39,16 +42,17 @@ int sky_data_file(char **out, const char *kind, const char *name, const char *ex
     };
     enum { N = sizeof tries / sizeof *tries };
     *out = NULL;
-    for (int i = 0; i < N && !*out; i++)
+    int no_memory = (env && !tries[0]) || (exe && !tries[1]) || !tries[2];
+    for (int i = 0; i < N && !*out && !no_memory; i++)
         if (tries[i] && access(tries[i], R_OK) == 0) {
             *out = tries[i];
             tries[i] = NULL;
         }
-    int rc = *out ? SKY_OK
-                  : sky_fail(e, SKY_EUSAGE, "no %s named '%s' (looked in $SKY_DATA/%s, the source tree and %s/share/skysense/%s)",
+    int rc = no_memory ? sky_fail(e, SKY_ENOMEM, "%s: out of memory", name)
+             : *out    ? SKY_OK
+                       : sky_fail(e, SKY_EUSAGE, "no %s named '%s' (looked in $SKY_DATA/%s, the source tree and %s/share/skysense/%s)",
                              strcmp(kind, "configs") ? "dataset" : "configuration", name, kind, SKY_PREFIX, kind);
     for (int i = 0; i < N; i++)
         sky_free(tries[i]);
-    sky_free(exe);
     return rc;
 }

@@ -115,5 +115,5 @@ int sky_tar_walk(const uint8_t *p, size_t n, sky_tar_fn fn, void *arg, const cha
         uint64_t step = (size + BLOCK - 1) / BLOCK * BLOCK;
         at = step > n - at ? n : at + (size_t)step;
     }
-    return SKY_OK;
+    return sky_fail(e, SKY_ECORRUPT, "%s: the archive ends after %zu bytes without its end mark: cut short?", where, n);
 }

@@ -46,8 +46,10 @@ static void png_release(png_structp png, png_voidp p)
 static void take(png_structp png, png_bytep to, size_t n)
 {
     sky_png *g = png_get_io_ptr(png);
-    if (n > (size_t)(g->end - g->p))
+    if (n > (size_t)(g->end - g->p)) {
+        g->p = g->end;
         png_error(png, "file ends early");
+    }
     memcpy(to, g->p, n);
     g->p += n;
 }

@@ -29,8 +29,10 @@ static int note(sky_ingest_field *c, int k, const uint32_t *crc)
     if (!bad)
         return json_array_append_new(c->source, o) ? no_memory(c->e) : SKY_OK;
     json_decref(o);
-    /* json_pack also refuses text that is not UTF-8. */
-    return sky_fail(c->e, SKY_ECORRUPT, "%s: its name is not UTF-8", f->file->path);
+    /* jansson also refuses text that is not UTF-8. */
+    if (strlen(f->tail) <= 255 && sky_id_check(f->tail, strlen(f->tail), c->e))
+        return sky_fail(c->e, SKY_ECORRUPT, "%s: its name is not UTF-8", f->file->path);
+    return no_memory(c->e);
 }
 
 int sky_ingest_bytes(sky_ingest_field *c, int k, sky_bytes *b)
