@@ -73,11 +73,17 @@ static int resize_open(struct resize *o, sky_dev *d, sky_tensor *y, const sky_te
 
 static void resize_close(struct resize *o) { sky_free((void *)(uintptr_t)o->ty); }
 
-/* The source vectors of pixel j in output row `row` (counted over the batch) and their weights. */
-static int resize_sources(const struct resize *o, int64_t row, int64_t j, const float *src[16], float w[16])
+/* Row `row` of the result (counted over the batch): the map it comes from and its place there. */
+static const float *row_source(const struct resize *o, int64_t row, const tap **t)
 {
-    const tap *a = &o->ty[row % o->h], *b = &o->tx[j];
-    const float *map = o->x + row / o->h * o->H * o->W * o->C;
+    *t = &o->ty[row % o->h];
+    return o->x + row / o->h * o->H * o->W * o->C;
+}
+
+/* The source vectors of pixel j of a row and their weights. */
+static inline int pixel_sources(const struct resize *o, const float *map, const tap *a, int64_t j, const float *src[16], float w[16])
+{
+    const tap *b = &o->tx[j];
     int n = 0;
     for (int i = 0; i < o->taps; i++)
         for (int k = 0; k < o->taps; k++, n++) {
@@ -93,11 +99,14 @@ static void resize_rows(void *arg, int64_t from, int64_t to, int thread)
     const struct resize *o = arg;
     const float *src[16];
     float w[16];
-    for (int64_t r = from; r < to; r++)
+    for (int64_t r = from; r < to; r++) {
+        const tap *t;
+        const float *map = row_source(o, r, &t);
         for (int64_t j = 0; j < o->w; j++) {
-            int n = resize_sources(o, r, j, src, w);
+            int n = pixel_sources(o, map, t, j, src, w);
             o->k->mix((float *)o->y + (r * o->w + j) * o->C, src, w, n, o->C);
         }
+    }
 }
 
 int sky_cpu_resize(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_interp how, sky_err *e)
@@ -117,11 +126,14 @@ static void argmax_rows(void *arg, int64_t from, int64_t to, int thread)
     const struct resize *o = arg;
     const float *src[16];
     float w[16];
-    for (int64_t r = from; r < to; r++)
+    for (int64_t r = from; r < to; r++) {
+        const tap *t;
+        const float *map = row_source(o, r, &t);
         for (int64_t j = 0; j < o->w; j++) {
-            resize_sources(o, r, j, src, w);
+            pixel_sources(o, map, t, j, src, w);
             ((uint8_t *)o->y)[r * o->w + j] = (uint8_t)o->k->mix_argmax(src, w, o->C);
         }
+    }
 }
 
 /* A class map cannot show a NaN, so it is refused where it still can be named. */

@@ -30,20 +30,30 @@ INLINE void store_part(float *p, vf v, int64_t n) { memcpy(p, &v, (size_t)n * si
 INLINE vf choose(vi mask, vf a, vf b) { return (vf)(((vi)a & mask) | ((vi)b & ~mask)); }
 INLINE vf larger(vf a, vf b) { return choose(a > b, a, b); } /* b where either is NaN */
 
-/* A double sum in 16 lanes, added up in a fixed order. */
-typedef struct { vd lo, hi; } sum16;
-INLINE vd low(vf v) { vf8 h; memcpy(&h, &v, sizeof h); return __builtin_convertvector(h, vd); }
-INLINE vd high(vf v) { vf8 h; memcpy(&h, (const char *)&v + sizeof h, sizeof h); return __builtin_convertvector(h, vd); }
-INLINE void sum16_add(sum16 *s, vf v)
+#ifdef __clang__
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (vi){__VA_ARGS__})
+#endif
+
+/* The sum of 16 lanes, in double and in a fixed order. Not inlined: taking the vector apart next to a loop makes gcc
+ * keep the loop's sums in memory, fifteen times slower. */
+static __attribute__((noinline)) double total_of(const float *v)
 {
-    s->lo += low(v);
-    s->hi += high(v);
-}
-INLINE double sum16_total(const sum16 *s)
-{
-    vd t = s->lo + s->hi;
+    double t[LANES / 2];
+    for (int i = 0; i < LANES / 2; i++)
+        t[i] = (double)v[i] + (double)v[i + LANES / 2];
     return ((t[0] + t[4]) + (t[1] + t[5])) + ((t[2] + t[6]) + (t[3] + t[7]));
 }
+INLINE double total(vf v)
+{
+    float part[LANES];
+    store(part, v);
+    return total_of(part);
+}
+/* Float lanes take at most this many elements before they go into a double: 64 additions each. */
+enum { SUM_BLOCK = 1024 };
+
 INLINE float max_of(vf v)
 {
     float m = v[0];
@@ -71,34 +81,44 @@ INLINE vf exp_neg(vf x)
     return p * (vf)bits;
 }
 
+/* Sum of x - mean, and of its square unless square is NULL. */
+INLINE double sum_around(const float *x, float mean, double *square, int64_t n)
+{
+    double sum = 0;
+    for (int64_t from = 0; from < n; from += SUM_BLOCK) {
+        int64_t to = n - from < SUM_BLOCK ? n : from + SUM_BLOCK, i = from;
+        vf s = {0}, q = {0};
+        for (; i + LANES <= to; i += LANES) {
+            vf v = load(x + i) - mean;
+            s += v;
+            if (square)
+                q += v * v;
+        }
+        if (i < to) { /* apart: the call of memcpy in it would keep the sums out of registers */
+            vf v = load_part(x + i, to - i, mean) - mean;
+            s += v;
+            if (square)
+                q += v * v;
+        }
+        sum += total(s);
+        if (square)
+            *square += total(q);
+    }
+    return sum;
+}
+
 static void layernorm(float *y, const float *x, const float *w, const float *b, const float *res, float eps, int64_t n)
 {
-    int64_t full = n & ~(int64_t)(LANES - 1), rest = n - full;
-    sum16 s = {0}, q = {0};
-    for (int64_t i = 0; i < full; i += LANES)
-        sum16_add(&s, load(x + i));
-    if (rest)
-        sum16_add(&s, load_part(x + full, rest, 0));
-    float mean = (float)(sum16_total(&s) / (double)n);
-    s = (sum16){0};
-    /* Second pass around the rounded mean; the small sum of differences corrects for that rounding. */
-    for (int64_t i = 0; i < full; i += LANES) {
-        vf v = load(x + i) - mean;
-        sum16_add(&s, v);
-        sum16_add(&q, v * v);
-    }
-    if (rest) {
-        vf v = load_part(x + full, rest, mean) - mean;
-        sum16_add(&s, v);
-        sum16_add(&q, v * v);
-    }
-    double off = sum16_total(&s) / (double)n, var = sum16_total(&q) / (double)n - off * off;
+    float mean = (float)(sum_around(x, 0, NULL, n) / (double)n);
+    /* Second pass around that mean; the small sum of differences corrects for what rounding did to it. */
+    double square = 0, off = sum_around(x, mean, &square, n) / (double)n, var = square / (double)n - off * off;
     float inv = (float)(1 / sqrt((var > 0 || var != var ? var : 0) + (double)eps)), o = (float)off;
-    for (int64_t i = 0; i < full; i += LANES) {
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
         vf v = ((load(x + i) - mean) - o) * inv * load(w + i) + load(b + i);
         store(y + i, res ? load(res + i) + v : v);
     }
-    for (int64_t i = full; i < n; i++) {
+    for (; i < n; i++) {
         float v = ((x[i] - mean) - o) * inv * w[i] + b[i];
         y[i] = res ? res[i] + v : v;
     }
@@ -126,24 +146,37 @@ INLINE float row_min(const float *x, int64_t n)
     return -max_of(m);
 }
 
+/* Sum of exp(scale*(x - top)), stored in y unless it is NULL. */
+INLINE double exp_row(float *y, const float *x, float top, float scale, int64_t n)
+{
+    double sum = 0;
+    for (int64_t from = 0; from < n; from += SUM_BLOCK) {
+        int64_t to = n - from < SUM_BLOCK ? n : from + SUM_BLOCK, i = from;
+        vf s = {0};
+        for (; i + LANES <= to; i += LANES) {
+            vf v = exp_neg((load(x + i) - top) * scale);
+            if (y)
+                store(y + i, v);
+            s += v;
+        }
+        if (i < to) {
+            float part[LANES] = {0};
+            store_part(part, exp_neg((load_part(x + i, to - i, top) - top) * scale), to - i);
+            if (y)
+                memcpy(y + i, part, (size_t)(to - i) * sizeof *y);
+            s += load(part);
+        }
+        sum += total(s);
+    }
+    return sum;
+}
+
 static void softmax(float *y, const float *x, float scale, int64_t n)
 {
     float top = scale >= 0 ? row_max(x, n) : row_min(x, n);
-    sum16 s = {0};
+    float inv = (float)(1 / exp_row(y, x, top, scale, n));
     int64_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        vf v = exp_neg((load(x + i) - top) * scale);
-        store(y + i, v);
-        sum16_add(&s, v);
-    }
-    if (i < n) {
-        int64_t rest = n - i;
-        vf v = exp_neg((load_part(x + i, rest, top) - top) * scale);
-        store_part(y + i, v, rest);
-        sum16_add(&s, load_part(y + i, rest, 0));
-    }
-    float inv = (float)(1 / sum16_total(&s));
-    for (i = 0; i + LANES <= n; i += LANES)
+    for (; i + LANES <= n; i += LANES)
         store(y + i, load(y + i) * inv);
     for (; i < n; i++)
         y[i] *= inv;
@@ -151,31 +184,15 @@ static void softmax(float *y, const float *x, float scale, int64_t n)
 
 static void exp_sum(const float *x, int64_t n, float *max, double *sum)
 {
-    float top = row_max(x, n);
-    sum16 s = {0};
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        sum16_add(&s, exp_neg(load(x + i) - top));
-    if (i < n) {
-        float part[LANES] = {0};
-        store_part(part, exp_neg(load_part(x + i, n - i, top) - top), n - i);
-        sum16_add(&s, load(part));
-    }
-    *max = top;
-    *sum = sum16_total(&s);
+    *max = row_max(x, n);
+    *sum = exp_row(NULL, x, *max, 1, n);
 }
 
 static double sum_squares(const float *x, int64_t n)
 {
-    sum16 s = {0};
-    int64_t i = 0;
-    for (; i <= n - 1; i += LANES) {
-        vf v = i + LANES <= n ? load(x + i) : load_part(x + i, n - i, 0);
-        vd a = low(v), b = high(v);
-        s.lo += a * a;
-        s.hi += b * b;
-    }
-    return sum16_total(&s);
+    double square = 0;
+    sum_around(x, 0, &square, n);
+    return square;
 }
 
 /* y[i] = VECTOR for whole vectors, then SCALAR for the rest; both may use i. */
@@ -244,6 +261,16 @@ static void mix(float *y, const float *const *src, const float *w, int k, int64_
     }
 }
 
+/* Each lane takes the better of itself and its partner: the larger value, of equal ones the smaller index. */
+#define BETTER_OF(...)                                       \
+    do {                                                     \
+        vf o_ = SHUFFLE(m, m, __VA_ARGS__);                  \
+        vi p_ = SHUFFLE(at, at, __VA_ARGS__);                \
+        vi up_ = (o_ > m) | ((o_ == m) & (p_ < at));         \
+        m = choose(up_, o_, m);                              \
+        at = (p_ & up_) | (at & ~up_);                       \
+    } while (0)
+
 static int64_t mix_argmax(const float *const *src, const float *w, int64_t n)
 {
     static const vi lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
@@ -260,10 +287,11 @@ static int64_t mix_argmax(const float *const *src, const float *w, int64_t n)
             m = choose(up, v, m);
             at = ((lane + (int32_t)i) & up) | (at & ~up);
         }
+        BETTER_OF(8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+        BETTER_OF(4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+        BETTER_OF(2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+        BETTER_OF(1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
         top = m[0], best = at[0];
-        for (int j = 1; j < LANES; j++)
-            if (m[j] > top || (m[j] == top && at[j] < best))
-                top = m[j], best = at[j];
     }
     for (; i < n; i++) {
         float v = mix4_one(s, u, i);
@@ -272,12 +300,6 @@ static int64_t mix_argmax(const float *const *src, const float *w, int64_t n)
     }
     return best;
 }
-
-#ifdef __clang__
-#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (vi){__VA_ARGS__})
-#endif
 
 INLINE vf zip_lo(vf a, vf b) { return SHUFFLE(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23); }
 INLINE vf zip_hi(vf a, vf b) { return SHUFFLE(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31); }
