@@ -52,6 +52,7 @@ struct sky_reader {
     uint64_t done_bytes, total_bytes, count, sum;
 
     sky_totals seen;        /* of the current stream, as handed out */
+    int named;              /* the message about a plain record is complete */
     int fresh;              /* a plain stream has begun, none of its records was read */
     int damaged;            /* something of the current stream was lost: END cannot agree */
 

@@ -183,7 +183,8 @@ static int open_index(sky_shard *s, sky_err *e)
         size_t before = s->nreg;
         if ((rc = trailer_before(s, end, &t, e)) || (rc = read_region(s, end, &t, e)))
             return rc;
-        reverse(s->reg + before, s->nreg - before); /* so that reversing all puts every part in file order */
+        if (s->nreg > before)
+            reverse(s->reg + before, s->nreg - before); /* so that reversing all puts every part in file order */
         end -= t.shard_bytes;
     } while (end);
     reverse(s->reg, s->nreg);

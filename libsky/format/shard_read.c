@@ -43,16 +43,17 @@ int sky_report(sky_reader *r, uint64_t resync_at, const sky_err *why, sky_err *e
 }
 
 /* The lead that would say whose record this is, is damaged; the index knows too, if the input can be opened again. */
-static void name_record(sky_reader *r, sky_err *why)
+static void name_record(sky_reader *r, const char *id, sky_err *why)
 {
-    if (r->index_of != r->ipath && sky_in_seekable(r->in)) {
+    if (!id && r->index_of != r->ipath && sky_in_seekable(r->in)) {
         sky_shard_close(r->index);
         r->index = NULL;
         r->index_of = r->ipath;
         if (sky_shard_open(&r->index, sky_reader_name(r), &r->lim, NULL))
             r->index = NULL;
     }
-    const char *id = r->index ? sky_shard_id_at(r->index, r->shard_at, r->expect) : NULL;
+    if (!id)
+        id = r->index ? sky_shard_id_at(r->index, r->shard_at, r->expect) : NULL;
     if (id)
         sky_wrap(why, "%s: record %" PRIu64 " '%s'", sky_reader_name(r), r->expect, id);
     else
@@ -60,7 +61,7 @@ static void name_record(sky_reader *r, sky_err *why)
 }
 
 /* Damage in the block at `at`: "FILE: record N: WHY (byte AT)". Reading goes on at the next block that is found. */
-static int damage(sky_reader *r, uint64_t at, sky_err *why, sky_err *e)
+static int damage_to(sky_reader *r, uint64_t at, const char *id, sky_err *why, sky_err *e)
 {
     if (why->code == SKY_EIO || why->code == SKY_ENOMEM) {
         *e = *why;
@@ -71,11 +72,13 @@ static int damage(sky_reader *r, uint64_t at, sky_err *why, sky_err *e)
     if (r->ended)
         sky_wrap(why, "%s: index", sky_reader_name(r));
     else if (r->in_shard)
-        name_record(r, why);
+        name_record(r, id, why);
     else
         sky_wrap(why, "%s: schema", sky_reader_name(r));
     return sky_report(r, at + 1, why, e);
 }
+
+static int damage(sky_reader *r, uint64_t at, sky_err *why, sky_err *e) { return damage_to(r, at, NULL, why, e); }
 
 /* ---- one block -------------------------------------------------------------------------------------------------- */
 
@@ -353,10 +356,10 @@ static int found_record(sky_reader *r, sky_found *f, sky_err *e)
     r->last_at = f->at;
     rc = f->kind == 'R' && r->select ? read_some_frames(r, f, &why) : read_all_frames(r, f, &why);
     if (rc) {
-        uint64_t at = f->at;
-        sky_wrap(&why, "'%s' is cut off", f->lead.id);
+        sky_wrap(&why, "cut off");
+        rc = damage_to(r, f->at, f->kind == 'R' ? f->lead.id : NULL, &why, e);
         sky_found_free(f);
-        return damage(r, at, &why, e);
+        return rc;
     }
     if (f->kind == 'R') {
         r->expect++;

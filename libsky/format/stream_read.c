@@ -130,9 +130,14 @@ static int plain_sample(sky_reader *r, const sky_line *l, sky_sample *s, sky_err
     uint32_t crc[SKY_MAX_FIELDS];
     int rc = sky_body_parse(s, crc, l->body, l->nbody, &r->lim, e);
     for (int i = 0; !rc && i < s->nfields; i++)
-        if (sky_field_inline(&s->fields[i]) && (rc = read_payload(r, &s->fields[i], crc[i], e)))
-            sky_wrap(e, "'%s'", s->id);
+        if (sky_field_inline(&s->fields[i]))
+            rc = read_payload(r, &s->fields[i], crc[i], e);
     if (rc) {
+        if (s->id && !strstr(e->msg, "(byte "))
+            sky_at_byte(e, sky_in_offset(r->in));
+        if (s->id)
+            sky_wrap(e, "%s: record %" PRIu64 " '%s'", sky_reader_name(r), r->seen.count, s->id);
+        r->named = s->id != NULL;
         sky_sample_free(s);
         return rc;
     }
@@ -191,9 +196,11 @@ static int next_plain(sky_reader *r, sky_sample *s, sky_err *e)
         rc = !strcmp(l.kind, "sample") ? plain_sample(r, &l, s, e) : !strcmp(l.kind, "end") ? plain_end(r, &l, e) : plain_other(r, &l, e);
     if (rc >= 0)
         return rc;
-    if (!strstr(e->msg, "(byte "))
-        sky_at_byte(e, at);
-    sky_wrap(e, "%s: record %" PRIu64, sky_reader_name(r), r->seen.count);
+    if (!r->named) {
+        if (!strstr(e->msg, "(byte "))
+            sky_at_byte(e, at);
+        sky_wrap(e, "%s: record %" PRIu64, sky_reader_name(r), r->seen.count);
+    }
     return sky_stick(r, rc, e);
 }
 
