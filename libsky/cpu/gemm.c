@@ -24,7 +24,7 @@ static void pack_a(const sky_mm *mm, void *dst, int64_t row, int rows, int64_t k
     const float *src[SKY_GEMM_MR];
     for (int i = 0; i < rows; i++)
         src[i] = g->a + (row + i) * g->lda + k0;
-    mm->set->pack_rows(dst, src, rows, kn);
+    mm->set->pack_rows(dst, src, rows, kn, mm->set->mr * g->lda);
 }
 
 static void pack_b(const sky_mm *mm, void *dst, int64_t col, int cols, int64_t k0, int64_t kn)

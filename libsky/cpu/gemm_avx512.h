@@ -121,6 +121,9 @@ INLINE void pack_kn(const enum unit u, uint32_t *dst, const void *w, int64_t ld,
 
 /* ---- packing A ----------------------------------------------------------------------------------------------- */
 
+/* Addresses are made as numbers: what lies ahead may be past the end of A. */
+INLINE void prefetch_ahead(const float *p, int64_t ahead) { _mm_prefetch((const char *)((uintptr_t)p + (uintptr_t)ahead * sizeof *p), _MM_HINT_T0); }
+
 /* The first n rows of the transposed block, 14 units each; every store but its first 14 units is overwritten by the
  * next one or falls into the panel's slack. */
 INLINE void store_rows(uint32_t *dst, const __m512i r[16], int64_t n)
@@ -191,6 +194,10 @@ INLINE __m512 activate(__m512 v, const sky_act act, const gelu_coef *g)
 
 INLINE void finish_as(const sky_act act, const float *c, const sky_gemm_out *o)
 {
+    const int rows = o->rows; /* the compiler must assume that stores to y change *o */
+    const int64_t ldy = o->ldy, ldr = o->ldr;
+    const float *residual = o->residual;
+    float *y = o->y;
     gelu_coef g;
     if (act == SKY_ACT_GELU)
         g = gelu_load();
@@ -198,11 +205,15 @@ INLINE void finish_as(const sky_act act, const float *c, const sky_gemm_out *o)
         __mmask16 m = first_16(o->cols - j);
         __m512 scale = o->scale ? _mm512_maskz_loadu_ps(m, o->scale + j) : _mm512_set1_ps(1);
         __m512 shift = o->shift ? _mm512_maskz_loadu_ps(m, o->shift + j) : _mm512_setzero_ps();
-        for (int64_t i = 0; i < o->rows; i++) {
+        int stream = o->stream && m == 0xffff && ((uintptr_t)(y + j) | (uintptr_t)ldy * sizeof *y) % 64 == 0;
+        for (int64_t i = 0; i < rows; i++) {
             __m512 v = activate(_mm512_fmadd_ps(_mm512_loadu_ps(c + i * NR + j), scale, shift), act, &g);
-            if (o->residual)
-                v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(m, o->residual + i * o->ldr + j));
-            _mm512_mask_storeu_ps(o->y + i * o->ldy + j, m, v);
+            if (residual)
+                v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(m, residual + i * ldr + j));
+            if (stream)
+                _mm512_stream_ps(y + i * ldy + j, v);
+            else
+                _mm512_mask_storeu_ps(y + i * ldy + j, m, v);
         }
     }
 }

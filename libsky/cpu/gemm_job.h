@@ -20,6 +20,7 @@ typedef struct {
     const float *residual;      /* at the tile's first element, or NULL */
     int64_t ldr, ldy;
     float *y;
+    int stream;                 /* y is larger than the caches: write past them. The driver puts a fence behind */
 } sky_gemm_out;
 
 typedef struct {
@@ -29,8 +30,9 @@ typedef struct {
     void (*tile)(int rows, int64_t units, const void *a, const void *b, float *c, int load);
     /* y = act(scale*c + shift) + residual */
     void (*finish)(const float *c, const sky_gemm_out *o);
-    /* k floats of each of `rows` rows -> [units][mr]; slots of missing rows hold anything. */
-    void (*pack_rows)(void *dst, const float *const *src, int rows, int64_t k);
+    /* k floats of each of `rows` rows -> [units][mr]; slots of missing rows hold anything. What lies `ahead` floats
+     * further (the next panel's rows) is asked for meanwhile; it need not exist. */
+    void (*pack_rows)(void *dst, const float *const *src, int rows, int64_t k, int64_t ahead);
     /* k elements of `cols` columns -> [units][nr], missing columns and a missing half of the last pair are 0.
      * nk: w[col*ld + k], kn: w[k*ld + col]. */
     void (*pack_nk)(void *dst, const void *w, int64_t ld, int cols, int64_t k);

@@ -8,6 +8,7 @@
  * it finds, hence the order of additions, and with it every bit, is the same for all cuts and both ways. */
 #include "cpu/gemm_job.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 enum {
@@ -15,6 +16,7 @@ enum {
     TALL_UNITS = 1536,     /* units of K per cut in the tall way: 14 rows of them are 84 KiB */
     TALL_BLOCK = 131072,   /* units of A per piece (512 KiB, half an L2) */
     WIDE_ROWS = 1024,      /* rows up to which the wide way is taken */
+    STREAM = 16 << 20,     /* bytes of y from which it is written past the caches */
     WIDE_UNITS = 512,      /* units of a panel of W packed at a time: 64 KiB */
 };
 
@@ -46,6 +48,20 @@ static void strip_load(const run *r, float *strip, int64_t row, int64_t rows, in
     const sky_mm *mm = r->mm;
     for (int64_t i = 0; i < rows; i++)
         memcpy(strip + i * mm->set->nr, mm->out.y + (row + i) * mm->out.ldy + col, (size_t)cols * sizeof(float));
+}
+
+/* Ask for the lines of y (unless they are only written, past the caches) and of the residual that a tile will want when it is done. */
+static void tile_ahead(const run *r, int64_t row, int rows, int64_t col)
+{
+    const sky_gemm_out *o = &r->mm->out;
+    int lines = r->mm->set->nr / 16;
+    for (int64_t i = row; i < row + rows && !(r->last && o->stream); i++)
+        for (int l = 0; l < lines; l++)
+            __builtin_prefetch((const void *)((uintptr_t)o->y + (uintptr_t)(i * o->ldy + col + 16 * l) * sizeof(float)), 0, 3);
+    if (o->residual && r->last)
+        for (int64_t i = row; i < row + rows; i++)
+            for (int l = 0; l < lines; l++)
+                __builtin_prefetch((const void *)((uintptr_t)o->residual + (uintptr_t)(i * o->ldr + col + 16 * l) * sizeof(float)), 0, 3);
 }
 
 static void strip_store(const run *r, const float *strip, int64_t row, int rows, int64_t col, int cols)
@@ -102,10 +118,13 @@ static void tall_piece(void *arg, int64_t i, int thread)
             int rows = (int)(panel_row(r, p + 1) - row);
             if (!r->first)
                 strip_load(r, strip, row, rows, r->c0 + col, cols);
+            else
+                tile_ahead(r, row, rows, r->c0 + col);
             set->tile(rows, units, a + (p - p0) * set->mr * units, b, strip, !r->first);
             strip_store(r, strip, row, rows, r->c0 + col, cols);
         }
     }
+    atomic_thread_fence(memory_order_seq_cst); /* streaming stores are not ordered by the pool's locks alone */
 }
 
 static int tall(sky_pool *pool, sky_scratch *scratch, const sky_mm *mm, run *r, sky_err *e)
@@ -186,6 +205,7 @@ static void wide_piece(void *arg, int64_t i, int thread)
         int64_t row = panel_row(r, p);
         strip_store(r, strip + (row - row0) * set->nr, row, (int)(panel_row(r, p + 1) - row), col, cols);
     }
+    atomic_thread_fence(memory_order_seq_cst);
 }
 
 static int wide(sky_pool *pool, sky_scratch *scratch, const sky_mm *mm, run *r, sky_err *e)
@@ -239,6 +259,9 @@ int sky_mm_run(sky_pool *pool, sky_scratch *scratch, const sky_mm *mm, sky_err *
 {
     if (mm->m <= 0 || mm->n <= 0)
         return SKY_OK;
+    sky_mm own = *mm;
+    own.out.stream = mm->m * mm->n > STREAM / (int64_t)sizeof(float);
+    mm = &own;
     run r = {.mm = mm, .panels = ceil_div(mm->m, mm->set->mr)};
     if (mm->k == 0) {
         only_finish(mm, &r);
