@@ -35,7 +35,7 @@ static void pack_a(const sky_mm *mm, void *dst, int64_t row, int rows, int64_t k
         int64_t cn = k0 + kn - c < BLOCK ? k0 + kn - c : BLOCK;
         for (int t = 0; t < cv->k * cv->k; t++, d += mm->set->mr * unit_count(mm, cn)) {
             tap_rows(cv, src, row, rows, t / cv->k - half, t % cv->k - half, c);
-            mm->set->pack_rows(d, src, rows, cn, mm->set->mr * cv->c);
+            mm->set->pack_rows(d, src, rows, cn);
         }
     }
 }

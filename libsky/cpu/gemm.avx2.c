@@ -45,8 +45,8 @@ static void tile_any(int rows, int64_t units, const void *a, const void *b, floa
 }
 
 static void finish(const float *c, const sky_gemm_out *o) { sky_gemm_finish(c, NR, o); }
-static void rows_f32(void *d, const float *const *s, int rows, int64_t k, int64_t ahead) { (void)ahead, sky_gemm_pack_rows(d, MR, 0, 0, s, rows, k); }
-static void rows_bf16(void *d, const float *const *s, int rows, int64_t k, int64_t ahead) { (void)ahead, sky_gemm_pack_rows(d, MR, 0, 1, s, rows, k); }
+static void rows_f32(void *d, const float *const *s, int rows, int64_t k) { sky_gemm_pack_rows(d, MR, 0, 0, s, rows, k); }
+static void rows_bf16(void *d, const float *const *s, int rows, int64_t k) { sky_gemm_pack_rows(d, MR, 0, 1, s, rows, k); }
 static void nk_f32(void *d, const void *w, int64_t ld, int cols, int64_t k) { sky_gemm_pack_w(d, NR, 0, 0, w, ld, 1, cols, k); }
 static void nk_bf16(void *d, const void *w, int64_t ld, int cols, int64_t k) { sky_gemm_pack_w(d, NR, 0, 1, w, ld, 1, cols, k); }
 static void kn_f32(void *d, const void *w, int64_t ld, int cols, int64_t k) { sky_gemm_pack_w(d, NR, 0, 0, w, 1, ld, cols, k); }

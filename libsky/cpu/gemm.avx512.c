@@ -17,15 +17,13 @@ INLINE __m512i round_bf16(__m512 v)
     return _mm512_and_si512(u, _mm512_set1_epi32((int)0xffff0000));
 }
 
-INLINE void pack_rows(const int rounded, uint32_t *dst, const float *const *src, int rows, int64_t k, int64_t ahead)
+INLINE void pack_rows(const int rounded, uint32_t *dst, const float *const *src, int rows, int64_t k)
 {
     for (int64_t k0 = 0; k0 < k; k0 += 16, dst += 16 * MR) {
         __mmask16 m = first_16(k - k0);
         __m512i r[16];
 #pragma GCC unroll 16
         for (int i = 0; i < 16; i++) {
-            if (i < MR && i < rows)
-                prefetch_ahead(src[i] + k0, ahead);
             __m512 v = i < MR && i < rows ? _mm512_maskz_loadu_ps(m, src[i] + k0) : _mm512_setzero_ps();
             r[i] = rounded ? round_bf16(v) : _mm512_castps_si512(v);
         }
@@ -34,8 +32,8 @@ INLINE void pack_rows(const int rounded, uint32_t *dst, const float *const *src,
     }
 }
 
-static void rows_f32(void *d, const float *const *src, int rows, int64_t k, int64_t ahead) { pack_rows(0, d, src, rows, k, ahead); }
-static void rows_bf16(void *d, const float *const *src, int rows, int64_t k, int64_t ahead) { pack_rows(1, d, src, rows, k, ahead); }
+static void rows_f32(void *d, const float *const *src, int rows, int64_t k) { pack_rows(0, d, src, rows, k); }
+static void rows_bf16(void *d, const float *const *src, int rows, int64_t k) { pack_rows(1, d, src, rows, k); }
 static void nk_f32(void *d, const void *w, int64_t ld, int cols, int64_t k) { pack_nk(UNIT_F32, d, w, ld, cols, k); }
 static void kn_f32(void *d, const void *w, int64_t ld, int cols, int64_t k) { pack_kn(UNIT_F32, d, w, ld, cols, k); }
 static void nk_bf16(void *d, const void *w, int64_t ld, int cols, int64_t k) { pack_nk(UNIT_WIDE, d, w, ld, cols, k); }

@@ -8,16 +8,12 @@ INLINE __m512bh set_a(const uint32_t *a) { return (__m512bh)_mm512_set1_epi32((i
 TILE(tile, MULTIPLY, load_w, __m512bh, set_a)
 TILE_SWITCH(tile)
 
-static void pack_rows(void *dst_, const float *const *src, int rows, int64_t k, int64_t ahead)
+static void pack_rows(void *dst_, const float *const *src, int rows, int64_t k)
 {
     uint32_t *dst = dst_;
     for (int64_t k0 = 0; k0 < k; k0 += 32, dst += 16 * MR) {
         __mmask16 lo = first_16(k - k0), hi = first_16(k - k0 - 16);
         __m512i r[16];
-#pragma GCC unroll 16
-        for (int i = 0; i < MR; i++)
-            if (i < rows)
-                prefetch_ahead(src[i] + k0, ahead), prefetch_ahead(src[i] + k0 + 16, ahead);
 #pragma GCC unroll 16
         for (int i = 0; i < 16; i++)
             r[i] = i < MR && i < rows ? (__m512i)_mm512_cvtne2ps_pbh(_mm512_maskz_loadu_ps(hi, src[i] + k0 + 16), _mm512_maskz_loadu_ps(lo, src[i] + k0))

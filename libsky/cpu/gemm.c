@@ -24,7 +24,7 @@ static void pack_a(const sky_mm *mm, void *dst, int64_t row, int rows, int64_t k
     const float *src[SKY_GEMM_MR];
     for (int i = 0; i < rows; i++)
         src[i] = g->a + (row + i) * g->lda + k0;
-    mm->set->pack_rows(dst, src, rows, kn, mm->set->mr * g->lda);
+    mm->set->pack_rows(dst, src, rows, kn);
 }
 
 static void pack_b(const sky_mm *mm, void *dst, int64_t col, int cols, int64_t k0, int64_t kn)
@@ -40,7 +40,7 @@ int sky_cpu_gemm(sky_pool *pool, sky_scratch *scratch, const sky_gemm *g, sky_er
     sky_mm mm = {
         .set = sky_gemm_set_get(g->w_bf16 != 0),
         .m = g->m, .n = g->n, .k = g->k, .taps = 1, .kblock = 2,
-        .pack_a = pack_a, .pack_b = pack_b, .arg = g,
+        .pack_a = pack_a, .pack_b = pack_b, .arg = g, .a = g->a, .lda = g->lda,
         .out = {.scale = g->scale, .shift = g->shift, .act = g->act, .residual = g->residual, .ldr = g->ldr, .y = g->y, .ldy = g->ldy},
     };
     return sky_mm_run(pool, scratch, &mm, e);

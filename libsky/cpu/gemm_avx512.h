@@ -12,6 +12,7 @@
 #define INLINE static inline __attribute__((always_inline))
 
 enum { MR = 14, NR = 32 };
+enum { PACK_AHEAD = 256 }; /* bytes; 128 to 512 measured alike, 64 and 1024 slower */
 
 /* ---- 16 x 16 transposition of 32-bit units ------------------------------------------------------------------- */
 
@@ -62,34 +63,49 @@ INLINE __m512i load_units(const enum unit u, const char *row, int64_t k, int64_t
     return _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first_16(left), row + 2 * k)), 16);
 }
 
+/* 16 columns x 16 units, all there; what follows in each row is asked for on the way: W is mostly read from memory, and
+ * 32 rows are more streams than the machine follows by itself. */
+INLINE void pack_nk_block(const enum unit u, uint32_t *dst, const char *p, int64_t row_bytes)
+{
+    __m512i r[16];
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++) {
+        const char *at = p + i * row_bytes;
+        _mm_prefetch(at + PACK_AHEAD, _MM_HINT_T1);
+        r[i] = u == UNIT_WIDE ? _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)at)), 16) : _mm512_loadu_si512(at);
+    }
+    transpose16(r);
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++)
+        _mm512_store_si512(dst + i * NR, r[i]);
+}
+
+static void pack_nk_edge(const enum unit u, uint32_t *dst, const char *p, int64_t row_bytes, int cols, int64_t left)
+{
+    int64_t units = u == UNIT_PAIR ? (left + 1) / 2 : left;
+    __m512i r[16];
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++)
+        r[i] = i < cols ? load_units(u, p + i * row_bytes, 0, left) : _mm512_setzero_si512();
+    transpose16(r);
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++)
+        if (i < units)
+            _mm512_store_si512(dst + i * NR, r[i]);
+}
+
 /* w[col*ld + k] -> [units][32] */
 INLINE void pack_nk(const enum unit u, uint32_t *dst, const void *w, int64_t ld, int cols, int64_t k)
 {
     const int64_t size = u == UNIT_F32 ? 4 : 2, step = u == UNIT_PAIR ? 32 : 16;
-    for (int64_t k0 = 0; k0 < k; k0 += step, dst += 16 * NR) {
-        int64_t left = k - k0, units = u == UNIT_PAIR ? (left + 1) / 2 : left;
-        int n = units < 16 ? (int)units : 16;
+    for (int64_t k0 = 0; k0 < k; k0 += step, dst += 16 * NR)
         for (int half = 0; half < NR; half += 16) {
-            const char *p = (const char *)w + half * ld * size;
-            __m512i r[16];
-#pragma GCC unroll 16
-            for (int i = 0; i < 16; i++)
-                r[i] = half + i < cols ? load_units(u, p + i * ld * size, k0, left) : _mm512_setzero_si512();
-            transpose16(r);
-            if (n == 16) {
-#pragma GCC unroll 16
-                for (int i = 0; i < 16; i++)
-                    _mm512_store_si512(dst + i * NR + half, r[i]);
-            } else {
-                uint32_t rest[16][16];
-#pragma GCC unroll 16
-                for (int i = 0; i < 16; i++)
-                    _mm512_storeu_si512(rest[i], r[i]);
-                for (int i = 0; i < n; i++)
-                    _mm512_store_si512(dst + i * NR + half, _mm512_loadu_si512(rest[i]));
-            }
+            const char *p = (const char *)w + (half * ld + k0) * size;
+            if (cols - half >= 16 && k - k0 >= step)
+                pack_nk_block(u, dst + half, p, ld * size);
+            else
+                pack_nk_edge(u, dst + half, p, ld * size, cols - half, k - k0);
         }
-    }
 }
 
 /* 16 BF16 of row k in the low halves, of row k+1 (if there is one) in the high ones. */
@@ -120,9 +136,6 @@ INLINE void pack_kn(const enum unit u, uint32_t *dst, const void *w, int64_t ld,
 }
 
 /* ---- packing A ----------------------------------------------------------------------------------------------- */
-
-/* Addresses are made as numbers: what lies ahead may be past the end of A. */
-INLINE void prefetch_ahead(const float *p, int64_t ahead) { _mm_prefetch((const char *)((uintptr_t)p + (uintptr_t)ahead * sizeof *p), _MM_HINT_T0); }
 
 /* The first n rows of the transposed block, 14 units each; every store but its first 14 units is overwritten by the
  * next one or falls into the panel's slack. */

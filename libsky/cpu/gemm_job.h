@@ -30,9 +30,8 @@ typedef struct {
     void (*tile)(int rows, int64_t units, const void *a, const void *b, float *c, int load);
     /* y = act(scale*c + shift) + residual */
     void (*finish)(const float *c, const sky_gemm_out *o);
-    /* k floats of each of `rows` rows -> [units][mr]; slots of missing rows hold anything. What lies `ahead` floats
-     * further (the next panel's rows) is asked for meanwhile; it need not exist. */
-    void (*pack_rows)(void *dst, const float *const *src, int rows, int64_t k, int64_t ahead);
+    /* k floats of each of `rows` rows -> [units][mr]; slots of missing rows hold anything. */
+    void (*pack_rows)(void *dst, const float *const *src, int rows, int64_t k);
     /* k elements of `cols` columns -> [units][nr], missing columns and a missing half of the last pair are 0.
      * nk: w[col*ld + k], kn: w[k*ld + col]. */
     void (*pack_nk)(void *dst, const void *w, int64_t ld, int cols, int64_t k);
@@ -57,6 +56,8 @@ struct sky_mm {
     void (*pack_a)(const sky_mm *mm, void *dst, int64_t row, int rows, int64_t k0, int64_t kn);
     void (*pack_b)(const sky_mm *mm, void *dst, int64_t col, int cols, int64_t k0, int64_t kn);
     const void *arg; /* of the packing routines */
+    const float *a;  /* where A lies when its rows are plain, for fetching ahead; NULL: do not */
+    int64_t lda;
     sky_gemm_out out; /* rows and cols unused; pointers at element 0 */
 };
 

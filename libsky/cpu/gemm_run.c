@@ -28,6 +28,7 @@ typedef struct {
     int first, last;       /* cut of K */
     int64_t block;         /* panels of A per piece */
     int64_t groups;        /* wide: row groups */
+    int threads;
     uint32_t *shared;
     char *own;             /* per thread: own_bytes each */
     size_t own_bytes, strip_at;
@@ -97,6 +98,22 @@ static void tall_pack(void *arg, int64_t i, int thread)
     mm->pack_b(mm, r->shared + i * nr * units_of(mm, r->kn), r->c0 + col, (int)min64(nr, r->cn - col), r->k0, r->kn);
 }
 
+/* Part t of n of the lines of A that piece i will pack, into L2: the machine reads them while it multiplies. */
+static void block_ahead(const run *r, int64_t i, int64_t t, int64_t n)
+{
+    const sky_mm *mm = r->mm;
+    if (!mm->a || i * r->block >= r->panels)
+        return;
+    int64_t row0 = panel_row(r, i * r->block), rows = panel_row(r, min64((i + 1) * r->block, r->panels)) - row0;
+    int64_t per_row = ceil_div(r->kn, 16), lines = rows * per_row, at = lines * t / n, end = lines * (t + 1) / n;
+    int64_t row = at / per_row, line = at % per_row;
+    for (; at < end; at++) {
+        __builtin_prefetch(mm->a + (row0 + row) * mm->lda + r->k0 + line * 16, 0, 2);
+        if (++line == per_row)
+            line = 0, row++;
+    }
+}
+
 static void tall_piece(void *arg, int64_t i, int thread)
 {
     const run *r = arg;
@@ -105,6 +122,7 @@ static void tall_piece(void *arg, int64_t i, int thread)
     uint32_t *a = (uint32_t *)(r->own + (size_t)thread * r->own_bytes);
     float *strip = (float *)((char *)a + r->strip_at);
     int64_t units = units_of(mm, r->kn), p0 = i * r->block, p1 = min64(p0 + r->block, r->panels);
+    int64_t t = 0, tiles = (p1 - p0) * ceil_div(r->cn, set->nr);
 
     for (int64_t p = p0; p < p1; p++) {
         int64_t row = panel_row(r, p);
@@ -120,6 +138,7 @@ static void tall_piece(void *arg, int64_t i, int thread)
                 strip_load(r, strip, row, rows, r->c0 + col, cols);
             else
                 tile_ahead(r, row, rows, r->c0 + col);
+            block_ahead(r, i + r->threads, t++, tiles);
             set->tile(rows, units, a + (p - p0) * set->mr * units, b, strip, !r->first);
             strip_store(r, strip, row, rows, r->c0 + col, cols);
         }
@@ -130,7 +149,7 @@ static void tall_piece(void *arg, int64_t i, int thread)
 static int tall(sky_pool *pool, sky_scratch *scratch, const sky_mm *mm, run *r, sky_err *e)
 {
     const sky_gemm_set *set = mm->set;
-    int per = set->pair ? 2 : 1, threads = sky_pool_threads(pool);
+    int per = set->pair ? 2 : 1, threads = r->threads;
     int64_t most = TALL_UNITS * per / mm->taps / mm->kblock * mm->kblock;
     if (most < mm->kblock)
         most = mm->kblock;
@@ -211,7 +230,7 @@ static void wide_piece(void *arg, int64_t i, int thread)
 static int wide(sky_pool *pool, sky_scratch *scratch, const sky_mm *mm, run *r, sky_err *e)
 {
     const sky_gemm_set *set = mm->set;
-    int per = set->pair ? 2 : 1, threads = sky_pool_threads(pool);
+    int per = set->pair ? 2 : 1, threads = r->threads;
     int64_t most = (int64_t)SHARED / 4 / (r->panels * set->mr) * per / mm->taps / mm->kblock * mm->kblock;
     if (most < mm->kblock)
         most = mm->kblock;
@@ -262,7 +281,7 @@ int sky_mm_run(sky_pool *pool, sky_scratch *scratch, const sky_mm *mm, sky_err *
     sky_mm own = *mm;
     own.out.stream = mm->m * mm->n > STREAM / (int64_t)sizeof(float);
     mm = &own;
-    run r = {.mm = mm, .panels = ceil_div(mm->m, mm->set->mr)};
+    run r = {.mm = mm, .panels = ceil_div(mm->m, mm->set->mr), .threads = sky_pool_threads(pool)};
     if (mm->k == 0) {
         only_finish(mm, &r);
         return SKY_OK;
