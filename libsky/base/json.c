@@ -7,8 +7,15 @@
 enum { JSON_FILE_LIMIT = 64 << 20, JSON_DEPTH = 64 };
 
 /* jansson allocates through the same door as everything else, so that the failing-allocation tests reach it. */
+static _Thread_local int heap_failed; /* jansson calls a name it has no memory for a syntax error */
+static void *json_alloc(size_t n)
+{
+    void *p = sky_alloc(n);
+    heap_failed |= !p;
+    return p;
+}
 static void use_our_heap(void) __attribute__((constructor));
-static void use_our_heap(void) { json_set_alloc_funcs(sky_alloc, sky_free); }
+static void use_our_heap(void) { json_set_alloc_funcs(json_alloc, sky_free); }
 
 /* jansson's own limit is 2048 levels; ours is lower so that recursive users of the tree stay shallow. */
 static int too_deep(const char *p, size_t n)
@@ -37,12 +44,24 @@ int sky_json_parse(json_t **out, const char *p, size_t n, const char *where, sky
     json_error_t je;
     if (too_deep(p, n))
         return sky_fail(e, SKY_ELIMIT, "%s: JSON nested deeper than %d levels", where, JSON_DEPTH);
+    heap_failed = 0;
     *out = json_loadb(p, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &je);
     if (*out)
         return SKY_OK;
-    if (json_error_code(&je) == json_error_out_of_memory)
+    if (json_error_code(&je) == json_error_out_of_memory || heap_failed)
         return sky_fail(e, SKY_ENOMEM, "%s: out of memory", where);
     return sky_fail(e, SKY_ECORRUPT, "%s: not valid JSON: %s (line %d, byte %d)", where, je.text, je.line, je.position);
+}
+
+json_t *sky_json_copy(const json_t *j)
+{
+    heap_failed = 0;
+    json_t *copy = json_deep_copy(j);
+    if (copy && heap_failed) {
+        json_decref(copy);
+        copy = NULL;
+    }
+    return copy;
 }
 
 int sky_json_load(json_t **out, const char *path, sky_err *e)
@@ -60,7 +79,13 @@ int sky_json_load(json_t **out, const char *path, sky_err *e)
 char *sky_json_dump(const json_t *j)
 {
     /* 17 significant digits bring every double back; shorter ones are printed as short as they are */
-    return json_dumps(j, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+    heap_failed = 0;
+    char *text = json_dumps(j, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+    if (text && heap_failed) { /* jansson leaves out what it had no memory for */
+        sky_free(text);
+        text = NULL;
+    }
+    return text;
 }
 
 const char *sky_json_type(const json_t *j)

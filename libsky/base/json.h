@@ -16,6 +16,9 @@ int sky_json_load(json_t **out, const char *path, sky_err *e) SKY_MUST_USE; /* "
 /* Compact, keys in insertion order, doubles with 17 digits; sky_free it. NULL: memory. */
 char *sky_json_dump(const json_t *j);
 
+/* json_deep_copy that gives NULL when memory fails; jansson's gives a copy with members missing. */
+json_t *sky_json_copy(const json_t *j);
+
 /* A YAML document (libyaml) into JSON: scalars by the YAML 1.2 core schema (plain null/true/false/int/float; quoted is
  * always a string). Anchors, aliases, tags and several documents are refused by name and line. */
 int sky_yaml_parse(json_t **out, const char *p, size_t n, const char *where, sky_err *e) SKY_MUST_USE;

@@ -30,7 +30,7 @@ static int add_entry(json_t *header, const sky_weight *t, uint64_t *at, sky_err 
 
 static int build_header(json_t *header, const sky_weight *list, int n, const json_t *metadata, uint64_t *bytes, sky_err *e)
 {
-    if (!header || (metadata && json_object_set_new(header, "__metadata__", json_deep_copy(metadata))))
+    if (!header || (metadata && json_object_set_new(header, "__metadata__", sky_json_copy(metadata))))
         return sky_fail(e, SKY_ENOMEM, "weights header: out of memory");
     int rc = SKY_OK;
     for (int i = 0; !rc && i < n; i++)

@@ -57,8 +57,8 @@ static int field_copy(sky_field *to, const sky_field *from)
     to->absent = from->absent;
     to->nbytes = from->nbytes;
     json_decref(to->meta);
-    to->meta = json_deep_copy(from->meta);
-    to->ref = from->ref ? json_deep_copy(from->ref) : NULL;
+    to->meta = sky_json_copy(from->meta);
+    to->ref = from->ref ? sky_json_copy(from->ref) : NULL;
     to->data = from->data ? sky_alloc(from->nbytes) : NULL;
     if (!to->meta || !to->ref != !from->ref || !to->data != !from->data)
         return -1;
@@ -74,7 +74,7 @@ int sky_sample_copy(sky_sample *to, const sky_sample *from, sky_err *e)
     if (rc)
         return rc;
     json_decref(s.meta);
-    s.meta = json_deep_copy(from->meta);
+    s.meta = sky_json_copy(from->meta);
     s.seq = from->seq;
     int bad = !s.meta;
     for (int i = 0; i < from->nfields && !bad; i++) {

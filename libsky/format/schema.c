@@ -6,7 +6,7 @@
 
 json_t *sky_schema_extend(const json_t *schema, json_t *entry)
 {
-    json_t *s = schema ? json_deep_copy(schema) : json_object();
+    json_t *s = schema ? sky_json_copy(schema) : json_object();
     json_t *chain = s ? json_object_get(s, "provenance") : NULL;
     if (s && entry && !json_is_array(chain)) {
         chain = json_array();
@@ -24,7 +24,7 @@ json_t *sky_schema_extend(const json_t *schema, json_t *entry)
 int sky_schema_print(sky_buf *line, const json_t *schema, sky_err *e)
 {
     json_t *s = json_pack("{s:i}", "version", SKY_FORMAT_VERSION);
-    json_t *copy = schema ? json_copy((json_t *)schema) : json_object();
+    json_t *copy = schema ? sky_json_copy(schema) : json_object();
     int bad = !s || !copy || json_object_del(copy, "version") > 0 || json_object_update(s, copy);
     char *text = bad ? NULL : sky_json_dump(s);
     json_decref(copy);
@@ -124,7 +124,7 @@ int sky_schema_merge(json_t *a, const json_t *b, sky_err *e)
     }
     int bad = 0;
     if (theirs && !mine)
-        bad = json_object_set_new(a, "fields", json_deep_copy(theirs));
+        bad = json_object_set_new(a, "fields", sky_json_copy(theirs));
     else if (theirs)
         bad = json_object_update_missing(mine, theirs);
     if (bad || merge_chain(a, json_object_get(b, "provenance")))

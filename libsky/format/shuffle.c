@@ -104,7 +104,7 @@ static int add_shard(sky_shuffle *s, const char *path, sky_err *e)
     s->first[s->n] = s->count += sky_shard_count(h);
     if (s->schema && (rc = sky_schema_merge(s->schema, sky_shard_schema(h), e)))
         return sky_wrap(e, "%s", path);
-    if (!s->schema && !(s->schema = json_deep_copy(sky_shard_schema(h))))
+    if (!s->schema && !(s->schema = sky_json_copy(sky_shard_schema(h))))
         return sky_fail(e, SKY_ENOMEM, "%s: out of memory", path);
     return SKY_OK;
 }
