@@ -295,7 +295,7 @@ static int copy_whole(const sky_field *from, sky_field *to, sky_err *e)
     if (from->ref) {
         to->ndim = from->ndim;
         memcpy(to->shape, from->shape, sizeof to->shape);
-        to->ref = json_deep_copy(from->ref);
+        to->ref = sky_json_copy(from->ref);
         return to->ref ? SKY_OK : sky_fail(e, SKY_ENOMEM, "field '%s': out of memory", from->name);
     }
     int rc = sky_field_alloc(to, from->dtype, from->ndim, from->shape, 0, e);
@@ -310,7 +310,7 @@ static int cut_field(const sky_tile_plan *p, int i, const box *b, sky_window_fn 
     sky_field *to = sky_sample_add(out, from->name, e);
     if (!to)
         return e ? e->code : SKY_ENOMEM;
-    json_t *meta = json_deep_copy(from->meta);
+    json_t *meta = sky_json_copy(from->meta);
     if (!meta)
         return sky_fail(e, SKY_ENOMEM, "field '%s': out of memory", from->name);
     json_decref(to->meta);
@@ -323,7 +323,7 @@ static int cut_field(const sky_tile_plan *p, int i, const box *b, sky_window_fn 
 static int describe(const sky_tile_plan *p, const box *b, sky_sample *out, sky_err *e)
 {
     static const char *const keys[] = {"parent", "window", "parent_size", "on", "parent_tile"};
-    json_t *meta = json_deep_copy(p->s->meta), *old = NULL;
+    json_t *meta = sky_json_copy(p->s->meta), *old = NULL;
     int bad = !meta;
     if (meta && json_object_get(meta, "parent")) {
         bad |= !(old = json_object());
