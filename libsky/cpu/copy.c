@@ -19,14 +19,42 @@ static int64_t outer(const sky_tensor *t, int axis)
     return n;
 }
 
+struct concat {
+    char *y;
+    const sky_tensor *x;
+    int n, axis;
+    int64_t inner, pitch, total;
+    const sky_row_kernels *k;
+};
+
+/* Row by row of the result: one stream of writes, n of reads. */
+static void concat_rows(void *arg, int64_t from, int64_t to, int thread)
+{
+    (void)thread;
+    const struct concat *o = arg;
+    for (int64_t r = from; r < to; r++) {
+        char *y = o->y + r * o->pitch;
+        for (int i = 0; i < o->n; i++) {
+            int64_t bytes = o->inner * o->x[i].shape[o->axis];
+            copy_piece(o->k, y, (const char *)o->x[i].data + r * bytes, bytes, o->total);
+            y += bytes;
+        }
+    }
+}
+
 int sky_cpu_concat(sky_dev *d, sky_tensor *y, const sky_tensor *x, int n, int axis, sky_err *e)
 {
     (void)e;
-    int64_t inner = inner_bytes(y, axis), pitch = inner * y->shape[axis], rows = outer(y, axis);
-    char *to = y->data;
+    struct concat o = {y->data, x, n, axis, inner_bytes(y, axis), 0, sky_bytes(y), d->k};
+    o.pitch = o.inner * y->shape[axis];
+    if (o.pitch < 1 << 16) {
+        sky_cpu_rows(d, outer(y, axis), 2 * o.pitch, concat_rows, &o);
+        return SKY_OK;
+    }
+    char *to = y->data; /* long rows are cut among the threads */
     for (int i = 0; i < n; i++) {
-        int64_t bytes = inner * x[i].shape[axis];
-        sky_cpu_copy(d, to, pitch, x[i].data, bytes, bytes, rows);
+        int64_t bytes = o.inner * x[i].shape[axis];
+        sky_cpu_copy(d, to, o.pitch, x[i].data, bytes, bytes, outer(y, axis));
         to += bytes;
     }
     return SKY_OK;
@@ -70,7 +98,8 @@ int sky_cpu_repeat(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_err *e)
 struct stack {
     char *y;
     const char *x;
-    int64_t w, vec; /* vectors in half a row, bytes of a vector */
+    int64_t w, vec, total; /* vectors in half a row, bytes of a vector, of the result */
+    const sky_row_kernels *k;
 };
 
 /* Each row of 2w vectors becomes w vectors that hold both halves. */
@@ -83,8 +112,8 @@ static void stack_rows(void *arg, int64_t from, int64_t to, int thread)
         char *y = s->y + 2 * i * half;
         const char *x = s->x + 2 * i * half;
         for (int64_t j = 0; j < half; j += s->vec) {
-            memcpy(y + 2 * j, x + j, (size_t)s->vec);
-            memcpy(y + 2 * j + s->vec, x + half + j, (size_t)s->vec);
+            copy_piece(s->k, y + 2 * j, x + j, s->vec, s->total);
+            copy_piece(s->k, y + 2 * j + s->vec, x + half + j, s->vec, s->total);
         }
     }
 }
@@ -92,7 +121,7 @@ static void stack_rows(void *arg, int64_t from, int64_t to, int thread)
 int sky_cpu_halves_stack(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_err *e)
 {
     (void)e;
-    struct stack s = {y->data, x->data, y->shape[2], x->shape[3] * 4};
+    struct stack s = {y->data, x->data, y->shape[2], x->shape[3] * 4, sky_bytes(y), d->k};
     sky_cpu_rows(d, x->shape[0] * x->shape[1], 4 * s.w * s.vec, stack_rows, &s);
     return SKY_OK;
 }

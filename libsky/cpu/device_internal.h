@@ -7,6 +7,8 @@
 #include "cpu/scratch.h"
 #include "tensor/backend.h"
 
+#include <string.h>
+
 struct sky_dev {
     sky_pool *pool;
     const sky_row_kernels *k;
@@ -21,6 +23,14 @@ void *sky_cpu_scratch(sky_dev *d, size_t n, const char *op, sky_err *e);
 typedef void sky_rows_fn(void *arg, int64_t from, int64_t to, int thread);
 void sky_cpu_rows(sky_dev *d, int64_t rows, int64_t row_bytes, sky_rows_fn *fn, void *arg);
 
+/* One piece of a copy that writes `total` bytes in all: past the caches when they cannot hold it. */
+static inline void copy_piece(const sky_row_kernels *k, void *dst, const void *src, int64_t bytes, int64_t total)
+{
+    if (total >= 16 << 20 && bytes >= 512)
+        k->copy_far(dst, src, bytes);
+    else
+        memcpy(dst, src, (size_t)bytes);
+}
 /* rows times `bytes` from src (rows spitch apart) to dst (dpitch apart), no overlap. */
 void sky_cpu_copy(sky_dev *d, void *dst, int64_t dpitch, const void *src, int64_t spitch, int64_t bytes, int64_t rows);
 

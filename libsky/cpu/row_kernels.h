@@ -29,6 +29,8 @@ typedef struct {
     void (*interleave4)(float *y, const float *const *x, int64_t n);
     /* s += x, or s += (x - mean)^2 unless mean is NULL */
     void (*accumulate)(double *s, const float *x, const double *mean, int64_t n);
+    /* memcpy that leaves the caches alone: for results too large to be found there again */
+    void (*copy_far)(void *y, const void *x, int64_t bytes);
     void (*to_bf16)(uint16_t *y, const float *x, int64_t n);
     void (*from_bf16)(float *y, const uint16_t *x, int64_t n);
 } sky_row_kernels;

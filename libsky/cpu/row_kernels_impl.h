@@ -377,6 +377,30 @@ static void from_bf16(float *y, const uint16_t *x, int64_t n)
     }
 }
 
+#if defined(__AVX512F__) || defined(__AVX__)
+#include <immintrin.h>
+static void copy_far(void *y, const void *x, int64_t bytes)
+{
+    char *to = y;
+    const char *from = x;
+    int64_t i = -(int64_t)(uintptr_t)to & 63;
+    i = i < bytes ? i : bytes;
+    memcpy(to, from, (size_t)i);
+    for (; i + 64 <= bytes; i += 64) {
+#ifdef __AVX512F__
+        _mm512_stream_si512((void *)(to + i), _mm512_loadu_si512(from + i));
+#else
+        _mm256_stream_si256((void *)(to + i), _mm256_loadu_si256((const void *)(from + i)));
+        _mm256_stream_si256((void *)(to + i + 32), _mm256_loadu_si256((const void *)(from + i + 32)));
+#endif
+    }
+    memcpy(to + i, from + i, (size_t)(bytes - i));
+    _mm_sfence(); /* streaming stores are ordered by nothing else */
+}
+#else
+static void copy_far(void *y, const void *x, int64_t bytes) { memcpy(y, x, (size_t)bytes); }
+#endif
+
 const sky_row_kernels KERNELS = {
     .name = SET,
     .layernorm = layernorm,
@@ -392,6 +416,7 @@ const sky_row_kernels KERNELS = {
     .mix_argmax = mix_argmax,
     .interleave4 = interleave4,
     .accumulate = accumulate,
+    .copy_far = copy_far,
     .to_bf16 = to_bf16,
     .from_bf16 = from_bf16,
 };

@@ -155,10 +155,14 @@ int main(int argc, char **argv)
     int threads = 0, at = 1;
     if (argc > 2 && !strcmp(argv[1], "-t"))
         threads = atoi(argv[2]), at = 3;
+    sky_ctx t; /* the triad's memory is an arena like the operations': large pages */
+    sky_err err;
     noise = sky_alloc(NOISE * sizeof *noise);
-    triad_a = sky_calloc(TRIAD, 4), triad_b = sky_calloc(TRIAD, 4), triad_c = sky_calloc(TRIAD, 4);
-    if (!noise || !triad_a || !triad_b || !triad_c)
-        return 4;
+    if (!noise || sky_ctx_open(&t, "cpu", 1, &err) || sky_ctx_alloc(&t, TRIAD * 12 + 4096, &err))
+        return fprintf(stderr, "bench_ops: out of memory\n"), 4;
+    float **triads[3] = {&triad_a, &triad_b, &triad_c};
+    for (int i = 0; i < 3; i++)
+        memset(*triads[i] = sky_new(&t, SKY_F32, 1, (int64_t[]){TRIAD}).data, 0, TRIAD * 4);
     uint32_t s = 12345;
     for (int64_t i = 0; i < NOISE; i++)
         noise[i] = (float)((s = s * 1664525u + 1013904223u) >> 8) / 8388608.0f - 1.0f;
@@ -179,5 +183,7 @@ int main(int argc, char **argv)
         printf("%-34s %8.1f %7.1f %7.0f%%   %8.1f %7.1f %7.0f%%\n", lines[l].name, rate[0], base[0], 100 * rate[0] / base[0], rate[1], base[1], 100 * rate[1] / base[1]);
         fflush(stdout);
     }
+    sky_ctx_close(&t);
+    sky_free(noise);
     return 0;
 }

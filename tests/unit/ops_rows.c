@@ -252,7 +252,7 @@ static const op_case cases[] = {
     {"activate leaky", activate, {700, 133, SKY_ACT_LEAKY}, 1e-7, 0, 'b'}, {"activate gelu", activate, {700, 133, SKY_ACT_GELU}, 1e-7, 0, 'b'},
     {"cast", cast, {701, 133}, 0, 0, 'b'}, {"cast", cast, {1, 3}, 0, 0, 'b'},
     {"halves_mean", halves_mean, {2, 37, 5, 33}, 0, 0, 'b'}, {"halves_stack", halves_stack, {2, 37, 50, 35}, 0, 0, 'b'},
-    {"concat last", concat, {2, 700, 33, 65, 2}, 0, 0, 'b'}, {"concat middle", concat, {3, 1, 9, 40000, 1}, 0, 0, 'b'},
+    {"concat last", concat, {2, 700, 33, 65, 2}, 0, 0, 'b'}, {"concat middle", concat, {3, 1, 9, 40000, 1}, 0, 0, 'b'}, {"concat large", concat, {3, 9000, 150, 131, 2}, 0, 0, 'b'},
     {"slice", slice, {3, 700, 65, 13, 501}, 0, 0, 'b'}, {"slice", slice, {1, 3, 1, 2, 1}, 0, 0, 'b'},
     {"take", take, {1, 100003}, 0, 0, 0}, {"pick", pick, {1, 70001}, 0, 0, 0}, {"repeat", repeat, {3, 70001}, 0, 0, 0},
     {"transpose", transpose, {2, 35, 30, 77, 0}, 0, 0, 'b'}, {"transpose", transpose, {3, 5, 7, 200, 1}, 0, 0, 0}, {"transpose", transpose, {3, 5, 7, 200, 2}, 0, 0, 0},
@@ -261,4 +261,30 @@ static const op_case cases[] = {
     {"pixel_shuffle 4", pixel_shuffle, {2, 9, 4, 33, 4}, 0, 0, 'b'}, {"pixel_shuffle 1", pixel_shuffle, {1, 3, 2, 5, 1}, 0, 0, 'b'},
 };
 
-int main(void) { return test_cases(cases, sizeof cases / sizeof cases[0]); }
+/* Every small size at every alignment, nothing written beside it. */
+static void copy_far(void)
+{
+    static char x[512], y[512];
+    int bad = 0;
+    sky_err e;
+    sky_ctx c;
+    if (sky_ctx_open(&c, "cpu", 1, &e))
+        return;
+    for (int i = 0; i < 512; i++)
+        x[i] = (char)(i * 7 + i / 256);
+    for (int64_t n = 0; n <= 300; n++)
+        for (int at = 0; at < 64; at++) {
+            memset(y, 0x55, sizeof y);
+            c.dev->k->copy_far(y + 64 + at, x + n % 61, n);
+            for (int i = 0; i < 512; i++)
+                bad += y[i] != (i >= 64 + at && i < 64 + at + n ? x[n % 61 + i - 64 - at] : 0x55);
+        }
+    OK(bad == 0, "copy past the caches: sizes 0 to 300 at every alignment (%s)", c.dev->k->name);
+    sky_ctx_close(&c);
+}
+
+int main(void)
+{
+    copy_far();
+    return test_cases(cases, sizeof cases / sizeof cases[0]);
+}
