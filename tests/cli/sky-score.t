@@ -1,0 +1,152 @@
+#!/usr/bin/env bash
+# sky-score on files scored by hand (tests/tools/score_files.c says what is in them).
+set -u
+make_files=${BUILD:-build}/tests/score_files
+bin=$(cd "${BUILD:-build}/bin" && pwd)/sky-score
+tmp=$(mktemp -d) || exit 1
+trap 'rm -rf "$tmp"' EXIT
+n=0
+ok() { # status, description
+    n=$((n + 1))
+    if [ "$1" = 0 ]; then
+        echo "ok $n - $2"
+    else
+        echo "not ok $n - $2"
+        sed 's/^/# /' out err | head -20
+    fi
+}
+run() { # wanted status, arguments...: output in out, messages in err
+    local want=$1
+    shift
+    "$bin" "$@" >out 2>err
+    [ $? = "$want" ]
+}
+says() { grep -qF -- "$1" out err; }
+is() { diff "$1" - >differences; } # file; wanted text on standard input
+
+"$make_files" "$tmp" || { echo "1..1"; echo "not ok 1 - $make_files"; exit 1; }
+cd "$tmp" || exit 1
+
+run 0 --labels labels-0.sky labels-1.sky -- good.sky && is out <<'EOF'
+binary protocol, 4 of 4 predictions scored, model aa11
+class                            images       IoU      Dice  precision    recall  1-shot IoU  1-shot acc
+    1  water                           2    0.5000    0.6667     0.6667    0.6667      0.5000      0.6667
+    2  road, paved                     2    0.8000    0.8889     1.0000    0.8000      0.8000      0.8000
+    3  tree                            0         -         -          -         -           -           -
+       mean                                 0.6500    0.7778     0.8333    0.7333      0.6500      0.7333
+       classes in the mean                       2         2          2         2           2           2
+pixel accuracy 0.7857   frequency-weighted IoU 0.6875
+absent from labels and predictions, in no mean: 3
+EOF
+ok $? "binary protocol, sizes 1, 2 and 3 times the label's"
+cp out table
+[ ! -s err ]
+ok $? "nothing on standard error"
+"$bin" --labels labels-*.sky <good.sky >out 2>err && cmp -s out table
+ok $? "predictions on standard input, labels by a shell pattern"
+run 0 good.sky --labels labels-1.sky labels-0.sky && cmp -s out table
+ok $? "predictions before the labels, shards in another order"
+run 0 --labels=labels-1.sky -l labels-0.sky -- - <good.sky && cmp -s out table
+ok $? "other spellings of the options"
+
+run 0 --labels labels-*.sky --confusion m.csv -- maps.sky && is m.csv <<'EOF'
+label\predicted,1,2,3,other
+1,8,4,0,0
+2,4,12,0,4
+3,0,0,0,0
+other,0,4,0,8
+EOF
+ok $? "multi-class matrix"
+run 0 --labels labels-*.sky --confusion m2.csv -- maps-ignored.sky && cmp -s m.csv m2.csv
+ok $? "what is predicted on ignored pixels does not count"
+run 0 --labels labels-*.sky --csv -- maps.sky && is out <<'EOF'
+value,name,images,tp,fp,fn,tn,iou,dice,precision,recall,oneshot_iou,oneshot_accuracy
+1,water,2,8,4,4,28,0.5,0.66666666666666663,0.66666666666666663,0.66666666666666663,0.49999996875000191,0.6666666111111158
+2,"road, paved",2,12,8,8,16,0.42857142857142855,0.59999999999999998,0.59999999999999998,0.59999999999999998,0.42857141326530668,0.59999997000000149
+3,tree,0,0,0,0,44,,,,,,
+,mean,,,,,,0.4642857142857143,0.6333333333333333,0.6333333333333333,0.6333333333333333,0.46428569100765427,0.63333329055555865
+EOF
+ok $? "CSV"
+run 0 --labels labels-*.sky --json --confusion b.csv -- good.sky && is b.csv <<'EOF' && says '"complete":true' && says '"iou":0.8' && says '"iou":null' && says '"weighted_iou":0.6875' && says '"model":"aa11"'
+value,tp,fp,fn,tn
+1,8,4,4,12
+2,16,0,4,8
+3,0,0,0,0
+EOF
+ok $? "JSON, undefined figures are null; matrix of the binary protocol"
+run 3 --labels plainlabels.sky --ignore 255 -- maps.sky && says "query 'b' has no label"
+ok $? "predictions of queries that no label shard has"
+run 3 --labels plainlabels.sky --ignore 255 --keep-going --csv -- maps.sky && says "0,0," && says "1,1," && says "2,2,"
+ok $? "without a class table the values that occur are the classes"
+
+printf 'a\tb\t1\na\tc\t2\nb\ta\t1\nc\ta\t2\n' >p.tsv
+run 0 --labels labels-*.sky --prompts p.tsv -- good.sky && cmp -s out table
+ok $? "prompts file says the same as the labels"
+printf 'c\ta\t1\n' >>p.tsv
+run 0 --labels labels-*.sky --prompts p.tsv -- unasked.sky && says "5 of 5"
+ok $? "prompts file asks for a class the label does not hold"
+run 3 --labels labels-*.sky --prompts p.tsv -- good.sky && says "no prediction for query 'c', class 1"
+ok $? "and it is missed when absent"
+printf 'z\ta\t1\n' >>p.tsv
+run 3 --labels labels-*.sky --prompts p.tsv -- good.sky && says "query 'z' has no label"
+ok $? "a prompted query without label"
+printf 'a\tb\t*\n' >star.tsv
+run 3 --labels labels-*.sky --prompts star.tsv -- good.sky && says "multi-class protocol, the predictions are not"
+ok $? "prompts of the other protocol"
+
+fails() { # file, words, description
+    run 3 --labels labels-*.sky -- "$1" && says "$2" && [ ! -s out ] && [ "$(wc -l <err)" = 1 ]
+    ok $? "$3"
+}
+fails missing.sky "no prediction for query 'b', class 1 (and 1 more)" "missing"
+fails extra.sky "prediction 4 'z#1': extra: query 'z' has no label" "extra query"
+fails unasked.sky "extra: the label does not hold class 1 of query 'c'" "extra class"
+fails duplicate.sky "prediction 4 'a#1': duplicate" "duplicate"
+fails misshapen.sky "prediction 2 'a#2': no field 'pred'" "field missing"
+fails value.sky "value 2 at row 1, column 0" "mask with another value"
+fails model.sky "made by model bb22, those before by model aa11" "two models"
+fails badid.sky "its meta makes the id 'a#2'" "id and meta disagree"
+fails mixed.sky "protocol after predictions of the other" "two protocols"
+fails none.sky "no predictions" "no predictions are no score"
+fails maps-missing.sky "no prediction for query 'c'" "missing map"
+head -c 400 good.sky >cut.sky
+fails cut.sky "cut.sky" "predictions cut short"
+run 3 --labels labels-1.sky -- maps-9.sky && says "value 9 is in no class" && [ ! -s out ]
+ok $? "a predicted value in no class"
+run 3 --labels unlisted.sky -- maps-9.sky && says "sample 'a'" && says "label value 9 is in no class"
+ok $? "a label value in no class"
+run 0 --labels unlisted.sky --classes 1,2,9 -- maps-9.sky && says "1 of 1 predictions"
+ok $? "--classes goes before the table"
+run 3 --labels labels-*.sky --same-size -- good.sky && says "8 x 8 pixels; its label has 4 x 4"
+ok $? "--same-size"
+run 3 --labels labels-*.sky --keep-going -- missing.sky && says "NOT COMPLETE: 2 missing, 0 extra, 0 duplicate, 0 misshapen" && says "query 'c', class 2"
+ok $? "--keep-going names and counts the missing, exit 3"
+for f in extra duplicate; do
+    run 3 --labels labels-*.sky --keep-going --json -- $f.sky && says "\"$f\":1" && says '"complete":false' && says '"iou":0.8'
+    ok $? "--keep-going counts $f and leaves it out"
+done
+run 3 --labels labels-*.sky --keep-going -- misshapen.sky && says "3 of 4 predictions scored" && says "1 misshapen"
+ok $? "--keep-going counts misshapen"
+
+run 3 --labels stream.sky -- good.sky && says "stream.sky"
+ok $? "labels as a plain stream are refused"
+run 2 --labels - -- good.sky && says "sky-pack -o"
+ok $? "labels on standard input are refused with the way out"
+run 2 good.sky && says "which labels"
+ok $? "no labels"
+run 2 --labels labels-0.sky --ignore x -- good.sky
+ok $? "--ignore x"
+run 2 --labels labels-0.sky --json --csv -- good.sky
+ok $? "--json and --csv"
+run 4 --labels nothing.sky -- good.sky && says "nothing.sky"
+ok $? "no such file"
+run 3 --labels labels-*.sky --label-field mask -- good.sky && says "mask"
+ok $? "no such label field"
+run 0 --help && says "--labels" && run 0 --version && says "sky-score"
+ok $? "--help and --version"
+if [ -e /dev/full ]; then
+    "$bin" --labels labels-*.sky -- good.sky >/dev/full 2>err
+    [ $? = 4 ]
+    ok $? "full disk on standard output"
+fi
+echo "1..$n"
