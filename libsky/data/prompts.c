@@ -233,3 +233,4 @@ int sky_prompts_write(const sky_prompts *p, const char *path, const char *head, 
     sky_out_abort(o);
     return rc;
 }
+uint64_t sky_prompts_line(const sky_prompts *p, uint64_t i) { return p->row[i].line; }

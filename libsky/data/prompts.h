@@ -29,6 +29,7 @@ void sky_prompts_free(sky_prompts *p); /* NULL allowed */
 uint64_t sky_prompts_count(const sky_prompts *p);
 const sky_prompt *sky_prompts_at(const sky_prompts *p, uint64_t i); /* in the order of the file */
 int sky_prompts_multi(const sky_prompts *p);                        /* 1: multi-class protocol */
+uint64_t sky_prompts_line(const sky_prompts *p, uint64_t i);           /* line of the file, from 1; 0: made, not read */
 /* Lines of one query: numbers *list[0..n-1] in the order of the file (borrowed). Returns n, 0: the query has none. */
 uint64_t sky_prompts_of(const sky_prompts *p, const char *query, const uint64_t **list);
 /* head: comment lines without '#', separated by newlines, put first (NULL: none). Atomic; "-" is standard output. */

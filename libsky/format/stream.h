@@ -73,7 +73,8 @@ typedef struct sky_shard sky_shard;
 int sky_shard_open(sky_shard **out, const char *path, const sky_limits *lim, sky_err *e) SKY_MUST_USE;
 const json_t *sky_shard_schema(const sky_shard *s);
 uint64_t sky_shard_count(const sky_shard *s);
-/* Borrowed index entry i: {"id":..., "classes":{FIELD:[...]}, "absent":[...], ...}; valid until close. */
+/* Borrowed index entry i: {"id":..., "classes":{FIELD:[...]}, "absent":[...], "split":..., "listed_classes":[...], ...};
+ * valid until close. */
 const json_t *sky_shard_entry(const sky_shard *s, uint64_t i);
 int64_t sky_shard_find(const sky_shard *s, const char *id); /* record number or -1; O(log n) or hash */
 /* Record i, only the named fields' bytes (NULL: all); thread-safe (pread). */
