@@ -98,6 +98,11 @@ $(BUILD)/tests/%: $(BUILD)/tests/unit/%.c.o $(LIB)
 $(BUILD)/tests/%: $(BUILD)/tests/tools/%.c.o $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+# The yardstick of one benchmark, where it is installed (oneDNN 2: version 3 has another interface).
+ifneq ($(shell grep -s 'DNNL_VERSION_MAJOR 2' /usr/include/oneapi/dnnl/dnnl_version.h),)
+$(BUILD)/tests/bench/bench_gemm.c.o: CPPFLAGS += -DSKY_BENCH_DNNL
+$(BUILD)/tests/bench_gemm: LIBS += -ldnnl -lgomp
+endif
 $(BUILD)/tests/%: $(BUILD)/tests/bench/%.c.o $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)

@@ -1,6 +1,8 @@
 #include "cpu/conv.h"
 #include "cpu/gemm_job.h"
 
+#include <string.h>
+
 /* Channels per block: sums run over blocks of channels, in a block over taps, in a tap over channels. Part of the
  * order of additions, so it may depend on nothing but the kernel's size. */
 enum { BLOCK = 64 };
@@ -40,17 +42,38 @@ static void pack_a(const sky_mm *mm, void *dst, int64_t row, int rows, int64_t k
     }
 }
 
+/* In memory taps are the fast index of W, in a panel channels are. A few channels at a time go through a buffer: packed
+ * as they lie, one element per unit, then rows of the buffer are copied, or joined to pairs, in the panel's order. */
+enum { CHANNELS = 16, MOST_TAPS = 25 };
+
+static void copy_tap(uint32_t *d, const uint32_t *from, int nr, int taps, int pair, int channels)
+{
+    for (int c = 0; c < channels; c += pair ? 2 : 1, d += nr) {
+        const uint32_t *one = from + c * taps * nr, *two = c + 1 < channels ? one + taps * nr : NULL;
+        if (!pair)
+            memcpy(d, one, (size_t)nr * sizeof *d);
+        else
+            for (int i = 0; i < nr; i++)
+                d[i] = one[i] >> 16 | (two ? two[i] : 0);
+    }
+}
+
 static void pack_b(const sky_mm *mm, void *dst, int64_t col, int cols, int64_t k0, int64_t kn)
 {
     const sky_conv *cv = mm->arg;
-    int taps = cv->k * cv->k;
+    uint32_t rows[CHANNELS * MOST_TAPS * SKY_GEMM_NR] __attribute__((aligned(64)));
+    int taps = cv->k * cv->k, nr = mm->set->nr, per = mm->set->pair ? 2 : 1;
     uint32_t *d = dst;
     for (int64_t c = k0; c < k0 + kn; c += BLOCK) {
-        int64_t cn = k0 + kn - c < BLOCK ? k0 + kn - c : BLOCK;
-        for (int t = 0; t < taps; t++, d += mm->set->nr * unit_count(mm, cn)) {
-            int64_t at = (col * cv->c + c) * taps + t;
-            sky_gemm_pack_w(d, mm->set->nr, mm->set->pair, cv->w_bf16, (const char *)cv->wt + at * (cv->w_bf16 ? 2 : 4), cv->c * taps, taps, cols, cn);
+        int64_t cn = k0 + kn - c < BLOCK ? k0 + kn - c : BLOCK, tap = nr * unit_count(mm, cn);
+        for (int64_t i = 0; i < cn; i += CHANNELS) {
+            int some = cn - i < CHANNELS ? (int)(cn - i) : CHANNELS;
+            int64_t at = (col * cv->c + c + i) * taps;
+            mm->set->pack_single(rows, (const char *)cv->wt + at * (cv->w_bf16 ? 2 : 4), cv->c * taps, cols, some * taps);
+            for (int t = 0; t < taps; t++)
+                copy_tap(d + t * tap + i / per * nr, rows + t * nr, nr, taps, mm->set->pair, some);
         }
+        d += taps * tap;
     }
 }
 

@@ -50,7 +50,7 @@ void sky_gemm_finish_avx512(const float *c, const sky_gemm_out *o)
 }
 
 const sky_gemm_set sky_gemm_avx512[2] = {
-    {MR, NR, 0, tile_any, sky_gemm_finish_avx512, rows_f32, nk_f32, kn_f32},
-    {MR, NR, 0, tile_any, sky_gemm_finish_avx512, rows_bf16, nk_bf16, kn_bf16},
+    {MR, NR, 0, tile_any, sky_gemm_finish_avx512, rows_f32, nk_f32, kn_f32, nk_f32},
+    {MR, NR, 0, tile_any, sky_gemm_finish_avx512, rows_bf16, nk_bf16, kn_bf16, nk_bf16},
 };
 #endif

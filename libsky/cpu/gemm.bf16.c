@@ -25,6 +25,7 @@ static void pack_rows(void *dst_, const float *const *src, int rows, int64_t k)
 
 static void nk(void *d, const void *w, int64_t ld, int cols, int64_t k) { pack_nk(UNIT_PAIR, d, w, ld, cols, k); }
 static void kn(void *d, const void *w, int64_t ld, int cols, int64_t k) { pack_kn(UNIT_PAIR, d, w, ld, cols, k); }
+static void single(void *d, const void *w, int64_t ld, int cols, int64_t k) { pack_nk(UNIT_WIDE, d, w, ld, cols, k); }
 
-const sky_gemm_set sky_gemm_avx512bf16 = {MR, NR, 1, tile_any, sky_gemm_finish_avx512, pack_rows, nk, kn};
+const sky_gemm_set sky_gemm_avx512bf16 = {MR, NR, 1, tile_any, sky_gemm_finish_avx512, pack_rows, nk, kn, single};
 #endif

@@ -36,6 +36,8 @@ typedef struct {
      * nk: w[col*ld + k], kn: w[k*ld + col]. */
     void (*pack_nk)(void *dst, const void *w, int64_t ld, int cols, int64_t k);
     void (*pack_kn)(void *dst, const void *w, int64_t ld, int cols, int64_t k);
+    /* As pack_nk, one element per unit whatever the set multiplies: BF16 in the high half. */
+    void (*pack_single)(void *dst, const void *w, int64_t ld, int cols, int64_t k);
 } sky_gemm_set;
 
 const sky_gemm_set *sky_gemm_set_get(int w_bf16); /* of the level in use */

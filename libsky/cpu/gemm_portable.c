@@ -95,6 +95,6 @@ static void kn_f32(void *d, const void *w, int64_t ld, int cols, int64_t k) { sk
 static void kn_bf16(void *d, const void *w, int64_t ld, int cols, int64_t k) { sky_gemm_pack_w(d, NR, 0, 1, w, 1, ld, cols, k); }
 
 const sky_gemm_set sky_gemm_portable[2] = {
-    {MR, NR, 0, tile, finish, rows_f32, nk_f32, kn_f32},
-    {MR, NR, 0, tile, finish, rows_bf16, nk_bf16, kn_bf16},
+    {MR, NR, 0, tile, finish, rows_f32, nk_f32, kn_f32, nk_f32},
+    {MR, NR, 0, tile, finish, rows_bf16, nk_bf16, kn_bf16, nk_bf16},
 };

@@ -93,8 +93,6 @@ static int ours(work *w, sky_pool *pool)
 
 #ifdef SKY_BENCH_DNNL
 #include "bench_dnnl.h"
-#else
-typedef int peer;
 #endif
 
 /* Best of own runs over best of the peak loops that ran between them. */
@@ -145,7 +143,7 @@ static void line(int c, int bf16, sky_pool *pool, int quick)
     for (int packed = 0; packed < 2 && !quick; packed++) {
         peer p;
         score done = {0}, dall = {0};
-        if (peer_open(&p, &w, packed))
+        if (peer_open(&p, &w, packed, sky_pool_threads(pool)))
             measure(&done, &dall, peer_fn, &p, pool, operations(c), bf16);
         peer_close(&p);
         show(packed ? " || oneDNN packed" : " || oneDNN plain", done, dall);
