@@ -15,15 +15,24 @@ sky_found *sky_found_new(sky_reader *r, int kind)
     f->lim = &r->lim;
     f->codec = r->codec;
     f->check_all = r->check_all;
+    f->pile = r->pile;
     f->weight = sizeof *f;
     return f;
+}
+
+static void drop_packed(sky_found *f)
+{
+    if (f->pile)
+        sky_pile_give(f->pile, f->packed, f->npacked);
+    else
+        drop_packed(f);
 }
 
 void sky_found_free(sky_found *f)
 {
     if (!f)
         return;
-    sky_free(f->packed);
+    drop_packed(f);
     sky_sample_free(&f->s);
     sky_free(f);
 }
@@ -96,7 +105,7 @@ static int contents_agree(const void *p, uint64_t n, uint32_t want, sky_err *e)
 static int unpack_field(sky_found *f, sky_field *v, int k, sky_err *e)
 {
     const sky_frame *z = &f->lead.frame[k];
-    uint8_t *p = sky_alloc(z->size);
+    uint8_t *p = f->pile ? sky_pile_take(f->pile, z->size) : sky_alloc(z->size);
     if (!p)
         return sky_fail(e, SKY_ENOMEM, "no memory for %" PRIu64 " bytes", z->size);
     int rc = sky_frame_unpack(f->codec, p, z, f->packed + f->pos[k], e);

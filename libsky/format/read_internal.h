@@ -5,6 +5,7 @@
 
 #include "base/threads.h"
 #include "format/block_internal.h"
+#include "format/pile.h"
 
 enum sky_read_mode {
     SKY_READ_START,  /* at the start of a stream, or the end of an input */
@@ -20,10 +21,12 @@ typedef struct {
     const char *name;    /* of the input, for messages */
     const sky_limits *lim;
     sky_codec *codec;
+    sky_pile *pile;      /* NULL: plain allocation */
     uint64_t at;         /* of the lead, in the input */
     uint64_t frames_at;  /* of the first frame */
     sky_lead lead;
-    uint8_t *packed;     /* frames that were read, one after another */
+    uint8_t *packed;     /* frames that were read, one after another: npacked bytes */
+    uint64_t npacked;
     uint64_t pos[SKY_MAX_FIELDS + 1]; /* of frame i in packed; UINT64_MAX: not read */
     uint64_t weight;
     int check_all;
@@ -59,6 +62,7 @@ struct sky_reader {
     /* shards: the producer's side, ahead of what is handed out */
     sky_queue *queue;
     sky_codec *codec;
+    sky_pile *pile;         /* blocks of samples that the caller gave back, and of packed frames */
     uint64_t inflight;
     uint64_t shard_at;      /* start of the shard in this input */
     uint64_t tag, expect;   /* expect: next record number */

@@ -282,9 +282,22 @@ static int after_end(sky_reader *r, const sky_found *f, sky_err *e)
     return sky_report(r, UINT64_MAX, &why, e);
 }
 
+/* Into a block used before when there is one, but never more memory than the input can fill. */
+static int read_packed(sky_reader *r, sky_found *f, sky_err *e)
+{
+    uint64_t n = f->lead.body;
+    int64_t size = sky_in_size(r->in);
+    if (n > SKY_INFLIGHT || (size >= 0 && n > (uint64_t)size - sky_in_offset(r->in)))
+        return sky_read_bytes(r->in, &f->packed, n, "the record", e);
+    if (!(f->packed = sky_pile_take(r->pile, n)))
+        return sky_fail(e, SKY_ENOMEM, "no memory for %" PRIu64 " bytes", n);
+    f->npacked = n;
+    return sky_in_exact(r->in, f->packed, n, "the record", e);
+}
+
 static int read_all_frames(sky_reader *r, sky_found *f, sky_err *e)
 {
-    int rc = sky_read_bytes(r->in, &f->packed, f->lead.body, "the record", e);
+    int rc = read_packed(r, f, e);
     uint64_t at = 0;
     for (int i = 0; i < f->lead.nframes; i++) {
         f->pos[i] = at;

@@ -374,6 +374,8 @@ static int reader_start(sky_reader **out, sky_reader *r, const sky_limits *lim, 
     r->lim = lim ? *lim : sky_limits_default;
     r->bad_at = UINT64_MAX;
     int rc = sky_codec_open(&r->codec, 0, e);
+    if (!rc && !(r->pile = sky_pile_new()))
+        rc = sky_fail(e, SKY_ENOMEM, "reader: out of memory");
     if (!rc)
         rc = first_schema(r, e);
     if (!rc)
@@ -470,6 +472,7 @@ void sky_reader_close(sky_reader *r)
         sky_queue_close(r->queue);
     }
     sky_codec_close(r->codec);
+    sky_pile_free(r->pile);
     sky_shard_close(r->index);
     sky_in_close(r->in);
     for (int i = 0; i < r->npaths; i++)
@@ -536,12 +539,22 @@ static int fill_queue(sky_reader *r, sky_err *e)
     return SKY_OK;
 }
 
+/* What the caller's sample held: large blocks are used again for the next one. */
+static void take_back(sky_reader *r, sky_sample *s)
+{
+    for (int i = 0; i < s->nfields; i++) {
+        sky_pile_give(r->pile, s->fields[i].data, s->fields[i].nbytes);
+        s->fields[i].data = NULL;
+    }
+    sky_sample_free(s);
+}
+
 int sky_reader_next(sky_reader *r, sky_sample *s, sky_err *e)
 {
     sky_err mine;
     e = e ? e : &mine;
     r->started = 1;
-    sky_sample_free(s);
+    take_back(r, s);
     for (;;) {
         if (!r->sticky && fill_queue(r, e) && !r->sticky)
             sky_stick(r, e->code, e);

@@ -1,0 +1,208 @@
+#!/bin/bash
+# sky-pack at the command line: what it writes, says and returns, also when disk, memory, pipe or patience run out.
+cd "$(dirname "$0")/../.." || exit 1
+bin=$PWD/${BUILD:-build}
+pack=$bin/bin/sky-pack
+tmp=$(mktemp -d) || exit 1
+tmp=$(cd "$tmp" && pwd)
+trap 'rm -rf "$tmp"' EXIT
+n=0
+ok() { # ok STATUS DESCRIPTION
+    n=$((n + 1))
+    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; [ -s "$tmp/err" ] && sed 's/^/# /' "$tmp/err"; fi
+}
+skip() { n=$((n + 1)); echo "ok $n - $1 # SKIP $2"; }
+status() { # status WANT DESCRIPTION COMMAND...
+    local want=$1 what=$2
+    shift 2
+    "$@" >"$tmp/out" 2>"$tmp/err"
+    local rc=$?
+    [ "$rc" = "$want" ]
+    ok $? "$what: status $want${*:+ }(got $rc)"
+}
+sum() { "$pack" --stat "$@" 2>/dev/null | grep -E '^(records|sum)'; }
+
+"$bin/tests/make-samples" 30 "$tmp/a.sky" && "$bin/tests/make-samples" 12 "$tmp/p.sky" plain first 30
+ok $? "samples"
+want=$(sum "$tmp/a.sky" "$tmp/p.sky")
+[ "$(wc -l <<<"$want")" = 2 ]
+ok $? "a sum of 42 records"
+
+# ---- usage
+status 0 "--help" "$pack" --help
+[ "$(wc -l <"$tmp/out")" -lt 60 ] && [ ! -s "$tmp/err" ]
+ok $? "one screen on standard output"
+status 0 "--version" "$pack" --version
+grep -q zstd "$tmp/out"
+ok $? "names its libraries"
+status 2 "an unknown option" "$pack" --no-such
+status 2 "nothing to do" "$pack" "$tmp/a.sky"
+status 2 "two modes" "$pack" --list --stat "$tmp/a.sky"
+status 2 "a bad level" "$pack" -o "$tmp/x.sky" --level 77 "$tmp/a.sky"
+status 2 "a bad size" "$pack" -o "$tmp/x-%d.sky" --shard-size 10Q "$tmp/a.sky"
+status 2 "shards without a pattern" "$pack" -o "$tmp/x.sky" --shard-count 5 "$tmp/a.sky"
+status 2 "a bad pattern" "$pack" -o "$tmp/x-%s.sky" --shard-count 5 "$tmp/a.sky"
+status 4 "no such file" "$pack" --list "$tmp/none.sky"
+status 3 "not ours" "$pack" --list /etc/passwd
+grep -q 'neither a sky stream nor a shard' "$tmp/err"
+ok $? "says so"
+if command -v script >/dev/null; then
+    script -qec "'$pack' --cat '$tmp/a.sky'" /dev/null >"$tmp/out" 2>&1
+    grep -q 'terminal' "$tmp/out" && [ "$(wc -c <"$tmp/out")" -lt 1000 ]
+    ok $? "binary is not written to a terminal"
+else
+    skip "binary is not written to a terminal" "no script(1)"
+fi
+
+# ---- round trips: the same sum whatever happens to the order, the spelling and the cut
+"$pack" -o "$tmp/all.sky" "$tmp/a.sky" "$tmp/p.sky" 2>"$tmp/err" && [ "$(sum "$tmp/all.sky")" = "$want" ]
+ok $? "packed into one"
+"$pack" -o "$tmp/s-%03d.sky" --shard-size 6K "$tmp/all.sky" 2>"$tmp/err" && [ "$(sum "$tmp"/s-*.sky)" = "$want" ]
+ok $? "packed into shards of a size"
+[ -f "$tmp/s-004.sky" ] && [ -z "$(find "$tmp" -name 's-*.sky' -size +6144c)" ]
+ok $? "none is larger"
+"$pack" -o "$tmp/c-%d.sky" --shard-count 10 "$tmp/all.sky" 2>"$tmp/err" && [ "$(sum "$tmp"/c-?.sky)" = "$want" ] && [ -f "$tmp/c-4.sky" ] && [ ! -f "$tmp/c-5.sky" ]
+ok $? "packed into shards of 10 records"
+"$pack" --cat "$tmp/all.sky" 2>"$tmp/err" | "$pack" -o - 2>>"$tmp/err" | "$pack" --stat 2>>"$tmp/err" | grep -E '^(records|sum)' >"$tmp/out"
+[ "$(cat "$tmp/out")" = "$want" ]
+ok $? "through two pipes"
+"$pack" -o "$tmp/plain.sky" --plain "$tmp/all.sky" 2>"$tmp/err" && [ "$(head -c 8 "$tmp/plain.sky")" = '{"sky":"' ] && [ "$(sum "$tmp/plain.sky")" = "$want" ]
+ok $? "--plain into a file"
+"$pack" --shuffle --seed 5 -o "$tmp/r1.sky" "$tmp/all.sky" 2>"$tmp/err" && [ "$(sum "$tmp/r1.sky")" = "$want" ]
+ok $? "shuffled"
+! cmp -s <("$pack" --list "$tmp/r1.sky") <("$pack" --list "$tmp/all.sky")
+ok $? "in another order"
+"$pack" --shuffle --seed 5 --threads 1 --no-provenance -o "$tmp/r2.sky" "$tmp/all.sky" 2>"$tmp/err" && "$pack" --shuffle --seed 5 --no-provenance -o "$tmp/r3.sky" "$tmp/all.sky" 2>"$tmp/err" && cmp "$tmp/r2.sky" "$tmp/r3.sky"
+ok $? "the same bytes for the same seed, whatever the threads"
+"$pack" --cat "$tmp/all.sky" | "$pack" --shuffle --seed 5 --no-provenance -o "$tmp/r4.sky" 2>"$tmp/err" && cmp -s <("$pack" --list "$tmp/r4.sky") <("$pack" --list "$tmp/r3.sky")
+ok $? "and the same order from a pipe"
+for t in 1 2 5; do "$pack" --no-provenance --threads $t -o "$tmp/t$t.sky" "$tmp/a.sky" "$tmp/p.sky" 2>>"$tmp/err"; done
+cmp "$tmp/t1.sky" "$tmp/t2.sky" && cmp "$tmp/t1.sky" "$tmp/t5.sky"
+ok $? "the same bytes for 1, 2 and 5 threads"
+"$pack" --to-tar -o "$tmp/a.tar" "$tmp/all.sky" 2>"$tmp/err" && tar tf "$tmp/a.tar" >/dev/null 2>"$tmp/err" && "$pack" --from-tar -o "$tmp/w.sky" "$tmp/a.tar" 2>"$tmp/err" && [ "$(sum "$tmp/w.sky")" = "$want" ]
+ok $? "to a tar and back"
+"$pack" --to-tar "$tmp/all.sky" | "$pack" --from-tar -o - | "$pack" --stat | grep -E '^(records|sum)' >"$tmp/out"
+[ "$(cat "$tmp/out")" = "$want" ]
+ok $? "to a tar and back through pipes"
+if command -v zstd >/dev/null; then
+    zstd -qt "$tmp/all.sky" && zstd -qdc "$tmp/all.sky" | cmp - <("$pack" --cat "$tmp/all.sky")
+    ok $? "--cat is zstd -dc, byte for byte"
+else
+    skip "--cat is zstd -dc, byte for byte" "no zstd"
+fi
+
+# ---- reports
+status 0 "--list" "$pack" --list "$tmp/a.sky"
+[ "$(wc -l <"$tmp/out")" = 30 ] && grep -q 's1 absent' "$tmp/out"
+ok $? "a line per record"
+status 0 "--list --json" "$pack" --list --json "$tmp/a.sky"
+if command -v python3 >/dev/null; then
+    python3 -c 'import json,sys; [json.loads(l) for l in sys.stdin]' <"$tmp/out" && "$pack" --info --json "$tmp/a.sky" | python3 -m json.tool >/dev/null && "$pack" --stat --json "$tmp/a.sky" | python3 -m json.tool >/dev/null
+    ok $? "the JSON is JSON"
+else
+    skip "the JSON is JSON" "no python3"
+fi
+status 0 "--info" "$pack" --info "$tmp/s-000.sky"
+[ "$(grep -c '^provenance' "$tmp/out")" = 2 ] && grep -q 'shard-size' "$tmp/out"
+ok $? "shows the chain of programs"
+
+# ---- files
+mkdir "$tmp/x"
+status 0 "--extract png" "$pack" --extract png -C "$tmp/x" "$tmp/a.sky"
+status 0 "--extract tif" "$pack" --extract tif --fields s2,label -C "$tmp/x" "$tmp/a.sky"
+status 0 "--extract npz" "$pack" --extract npz -C "$tmp/x" "$tmp/a.sky"
+[ "$(find "$tmp/x" -name '*.png' | wc -l)" = 60 ] && [ "$(find "$tmp/x" -name '*.tif' | wc -l)" = 60 ] && [ "$(find "$tmp/x" -name '*.npz' | wc -l)" = 30 ]
+ok $? "one file per field, one npz per record"
+[ "$(find "$tmp/x" -type f | wc -l)" = 150 ] && [ "$(find "$tmp/x" -type d | wc -l)" = 1 ]
+ok $? "and the slash in the ids made no directories"
+status 2 "--extract jpg" "$pack" --extract jpg -C "$tmp/x" "$tmp/a.sky"
+status 2 "a field that is no picture, asked for by name" "$pack" --extract png --fields none -C "$tmp/x" "$tmp/a.sky"
+if command -v gdalinfo >/dev/null; then
+    f=$(find "$tmp/x" -name '*00003*s2.tif')
+    gdalinfo "$f" >"$tmp/out" 2>"$tmp/err" && grep -q 'UTM zone 31N' "$tmp/out" && grep -q 'Origin = (300000.0999' "$tmp/out" && grep -q 'Band 3 .*UInt16' "$tmp/out" && ! grep -qi warning "$tmp/err"
+    ok $? "GDAL reads the TIFF's place, bands and type"
+else
+    skip "GDAL reads the TIFF" "no gdalinfo"
+fi
+
+# ---- damage
+size=$(stat -c %s "$tmp/a.sky")
+head -c $((size * 6 / 10)) "$tmp/a.sky" >"$tmp/cut.sky"
+status 3 "a cut shard: --list" "$pack" --list "$tmp/cut.sky"
+got=$(wc -l <"$tmp/out")
+[ "$got" -ge 10 ]
+ok $? "lists what is whole ($got)"
+status 3 "packing it" "$pack" -o "$tmp/y.sky" "$tmp/cut.sky"
+[ ! -e "$tmp/y.sky" ]
+ok $? "leaves nothing"
+status 3 "--recover" "$pack" --recover -o "$tmp/y.sky" "$tmp/cut.sky"
+[ "$(sum "$tmp/y.sky" | head -n 1)" = "records	$got" ]
+ok $? "writes what is whole"
+status 0 "the result is sound" "$pack" --verify "$tmp/y.sky"
+status 3 "--keep-going" "$pack" --keep-going -o "$tmp/z.sky" "$tmp/cut.sky"
+cp "$tmp/a.sky" "$tmp/flip.sky"
+printf '\377' | dd of="$tmp/flip.sky" bs=1 seek=$((size / 2)) conv=notrunc 2>/dev/null
+status 3 "--verify of a flipped byte" "$pack" --verify "$tmp/flip.sky"
+grep -qE "record [0-9]+ 'tile/[0-9]+ .*byte [0-9]+" "$tmp/err" && [ "$(grep -c record "$tmp/err")" = 2 ] && grep -q '^records	29' "$tmp/out"
+ok $? "names the one record it cost"
+status 3 "the same through a pipe" sh -c "cat '$tmp/flip.sky' | '$pack' --verify"
+grep -q '^records	29' "$tmp/out"
+ok $? "costs one record there too"
+"$pack" --cat "$tmp/a.sky" | head -c 5000 | "$pack" --stat >"$tmp/out" 2>"$tmp/err"
+[ $? = 3 ] && grep -qE 'wanted|without an END' "$tmp/err"
+ok $? "a writer that died upstream is seen"
+
+# ---- the system fails
+status 4 "a full disk" "$pack" -o /dev/full "$tmp/a.sky"
+"$pack" --list "$tmp/a.sky" >/dev/full 2>"$tmp/err"
+[ $? = 4 ]
+ok $? "a full disk under standard output"
+"$pack" --cat "$tmp/a.sky" >&- 2>"$tmp/err"
+[ $? = 4 ]
+ok $? "a closed standard output"
+"$pack" --cat "$tmp/a.sky" 2>"$tmp/err" | head -c 10 >/dev/null
+rc=${PIPESTATUS[0]}
+[ "$rc" = 141 ] || [ "$rc" = 0 ]
+ok $? "a reader that leaves early ends it quietly"
+[ ! -s "$tmp/err" ]
+ok $? "without a word"
+mkdir "$tmp/small"
+if mount -t tmpfs -o size=64k none "$tmp/small" 2>/dev/null; then
+    "$bin/tests/make-samples" 40 "$tmp/big.sky" shard big
+    status 4 "a disk that fills up while writing" "$pack" -o "$tmp/small/o.sky" "$tmp/big.sky"
+    [ -z "$(ls -A "$tmp/small")" ]
+    ok $? "leaves nothing"
+    umount "$tmp/small"
+else
+    skip "a disk that fills up while writing" "cannot mount a tmpfs"
+fi
+mkdir "$tmp/int"
+set -m # so that the background job does not ignore SIGINT
+(cat "$tmp/plain.sky"; sleep 5) | "$pack" -o "$tmp/int/o.sky" --no-provenance - 2>"$tmp/err" &
+set +m
+for _ in $(seq 50); do [ -n "$(ls -A "$tmp/int")" ] && break; sleep 0.1; done
+[ -n "$(ls -A "$tmp/int")" ]
+ok $? "an unfinished file has a temporary name: $(ls -A "$tmp/int")"
+pid=$(pgrep -f "^$pack -o $tmp/int/o.sky" | head -n 1)
+[ -n "$pid" ] && kill -INT "$pid"
+sleep 0.5
+[ -z "$(ls -A "$tmp/int")" ]
+ok $? "SIGINT while writing leaves nothing"
+wait
+
+# ---- memory: the n-th allocation fails
+bad=0 seen=0
+for k in $(seq 200); do
+    rm -f "$tmp/m.sky"
+    SKY_TEST_FAIL_ALLOC=$k "$pack" --threads 1 -o "$tmp/m.sky" "$tmp/t1.sky" >"$tmp/out" 2>"$tmp/err"
+    rc=$?
+    case $rc in
+    4) seen=$((seen + 1)); { [ -s "$tmp/err" ] && [ ! -e "$tmp/m.sky" ]; } || { bad=$((bad + 1)); echo "# n=$k: no message, or a file"; } ;;
+    0) "$pack" --verify "$tmp/m.sky" >/dev/null 2>&1 || { bad=$((bad + 1)); echo "# n=$k: status 0, bad file"; } ;;
+    *) bad=$((bad + 1)); echo "# n=$k: status $rc: $(head -n 1 "$tmp/err")" ;;
+    esac
+    [ -z "$(find "$tmp" -name '*.tmp')" ] || { bad=$((bad + 1)); echo "# n=$k: a temporary file is left"; rm -f "$tmp"/*.tmp; }
+done
+[ "$bad" = 0 ] && [ "$seen" -gt 100 ]
+ok $? "allocation 1 to 200 fails: status 4 with a message ($seen times), nothing half written ($bad bad)"
+echo "1..$n"
