@@ -58,7 +58,7 @@ static void token(const struct annotation *o, int64_t row, int64_t j)
         src[i] = o->table + label[i] * o->C;
         w[i] = (float)weight[i];
     }
-    o->k->mix(y, src, w, n, o->C);
+    o->k->mix(y, src, w, n, o->C, 0);
 }
 
 static void token_rows(void *arg, int64_t from, int64_t to, int thread)

@@ -125,7 +125,8 @@ struct copy {
     char *dst;
     const char *src;
     const sky_row_kernels *k;
-    int64_t total, dpitch, spitch, bytes, part, parts; /* a row is copied in `parts` parts of at most `part` bytes */
+    int far;
+    int64_t dpitch, spitch, bytes, part, parts; /* a row is copied in `parts` parts of at most `part` bytes */
 };
 
 static void copy_rows(void *arg, int64_t from, int64_t to, int thread)
@@ -134,13 +135,14 @@ static void copy_rows(void *arg, int64_t from, int64_t to, int thread)
     const struct copy *c = arg;
     for (int64_t i = from; i < to; i++) {
         int64_t row = i / c->parts, at = i % c->parts * c->part, n = c->bytes - at;
-        copy_piece(c->k, c->dst + row * c->dpitch + at, c->src + row * c->spitch + at, n < c->part ? n : c->part, c->total);
+        copy_piece(c->k, c->dst + row * c->dpitch + at, c->src + row * c->spitch + at, n < c->part ? n : c->part, c->far);
     }
+    c->k->fence();
 }
 
 void sky_cpu_copy(sky_dev *d, void *dst, int64_t dpitch, const void *src, int64_t spitch, int64_t bytes, int64_t rows)
 {
-    struct copy c = {dst, src, d->k, bytes * rows, dpitch, spitch, bytes, bytes < PIECE_BYTES ? bytes : PIECE_BYTES, 1};
+    struct copy c = {dst, src, d->k, is_far(bytes * rows), dpitch, spitch, bytes, bytes < PIECE_BYTES ? bytes : PIECE_BYTES, 1};
     c.parts = (bytes + c.part - 1) / c.part;
     sky_cpu_rows(d, rows * c.parts, 2 * c.part, copy_rows, &c);
 }

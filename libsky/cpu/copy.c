@@ -22,8 +22,8 @@ static int64_t outer(const sky_tensor *t, int axis)
 struct concat {
     char *y;
     const sky_tensor *x;
-    int n, axis;
-    int64_t inner, pitch, total;
+    int n, axis, far;
+    int64_t inner, pitch;
     const sky_row_kernels *k;
 };
 
@@ -36,16 +36,17 @@ static void concat_rows(void *arg, int64_t from, int64_t to, int thread)
         char *y = o->y + r * o->pitch;
         for (int i = 0; i < o->n; i++) {
             int64_t bytes = o->inner * o->x[i].shape[o->axis];
-            copy_piece(o->k, y, (const char *)o->x[i].data + r * bytes, bytes, o->total);
+            copy_piece(o->k, y, (const char *)o->x[i].data + r * bytes, bytes, o->far);
             y += bytes;
         }
     }
+    o->k->fence();
 }
 
 int sky_cpu_concat(sky_dev *d, sky_tensor *y, const sky_tensor *x, int n, int axis, sky_err *e)
 {
     (void)e;
-    struct concat o = {y->data, x, n, axis, inner_bytes(y, axis), 0, sky_bytes(y), d->k};
+    struct concat o = {y->data, x, n, axis, is_far(sky_bytes(y)), inner_bytes(y, axis), 0, d->k};
     o.pitch = o.inner * y->shape[axis];
     if (o.pitch < 1 << 16) {
         sky_cpu_rows(d, outer(y, axis), 2 * o.pitch, concat_rows, &o);
@@ -98,7 +99,8 @@ int sky_cpu_repeat(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_err *e)
 struct stack {
     char *y;
     const char *x;
-    int64_t w, vec, total; /* vectors in half a row, bytes of a vector, of the result */
+    int64_t w, vec; /* vectors in half a row, bytes of a vector */
+    int far;
     const sky_row_kernels *k;
 };
 
@@ -112,16 +114,17 @@ static void stack_rows(void *arg, int64_t from, int64_t to, int thread)
         char *y = s->y + 2 * i * half;
         const char *x = s->x + 2 * i * half;
         for (int64_t j = 0; j < half; j += s->vec) {
-            copy_piece(s->k, y + 2 * j, x + j, s->vec, s->total);
-            copy_piece(s->k, y + 2 * j + s->vec, x + half + j, s->vec, s->total);
+            copy_piece(s->k, y + 2 * j, x + j, s->vec, s->far);
+            copy_piece(s->k, y + 2 * j + s->vec, x + half + j, s->vec, s->far);
         }
     }
+    s->k->fence();
 }
 
 int sky_cpu_halves_stack(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_err *e)
 {
     (void)e;
-    struct stack s = {y->data, x->data, y->shape[2], x->shape[3] * 4, sky_bytes(y), d->k};
+    struct stack s = {y->data, x->data, y->shape[2], x->shape[3] * 4, is_far(sky_bytes(y)), d->k};
     sky_cpu_rows(d, x->shape[0] * x->shape[1], 4 * s.w * s.vec, stack_rows, &s);
     return SKY_OK;
 }

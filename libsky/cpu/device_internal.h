@@ -23,10 +23,12 @@ void *sky_cpu_scratch(sky_dev *d, size_t n, const char *op, sky_err *e);
 typedef void sky_rows_fn(void *arg, int64_t from, int64_t to, int thread);
 void sky_cpu_rows(sky_dev *d, int64_t rows, int64_t row_bytes, sky_rows_fn *fn, void *arg);
 
-/* One piece of a copy that writes `total` bytes in all: past the caches when they cannot hold it. */
-static inline void copy_piece(const sky_row_kernels *k, void *dst, const void *src, int64_t bytes, int64_t total)
+/* A result of so many bytes is written past the caches: it could not be found there again. */
+static inline int is_far(int64_t total) { return total >= 16 << 20; }
+/* memcpy, or past the caches; then fence at the end of the piece. */
+static inline void copy_piece(const sky_row_kernels *k, void *dst, const void *src, int64_t bytes, int far)
 {
-    if (total >= 16 << 20 && bytes >= 512)
+    if (far && bytes >= 512)
         k->copy_far(dst, src, bytes);
     else
         memcpy(dst, src, (size_t)bytes);

@@ -53,13 +53,13 @@ struct resize {
     void *y;
     const float *x;
     const tap *ty, *tx; /* [h], [w] */
-    int taps;
+    int taps, far;
     int64_t H, W, C, h, w;
 };
 
 static int resize_open(struct resize *o, sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_interp how, const char *op, sky_err *e)
 {
-    *o = (struct resize){.k = d->k, .y = y->data, .x = x->data, .taps = how == SKY_BICUBIC ? 4 : 2,
+    *o = (struct resize){.k = d->k, .y = y->data, .x = x->data, .taps = how == SKY_BICUBIC ? 4 : 2, .far = is_far(sky_bytes(y)),
                          .H = x->shape[1], .W = x->shape[2], .C = x->shape[3], .h = y->shape[1], .w = y->shape[2]};
     tap *t = sky_alloc((size_t)(o->h + o->w) * sizeof *t);
     if (!t)
@@ -104,9 +104,10 @@ static void resize_rows(void *arg, int64_t from, int64_t to, int thread)
         const float *map = row_source(o, r, &t);
         for (int64_t j = 0; j < o->w; j++) {
             int n = pixel_sources(o, map, t, j, src, w);
-            o->k->mix((float *)o->y + (r * o->w + j) * o->C, src, w, n, o->C);
+            o->k->mix((float *)o->y + (r * o->w + j) * o->C, src, w, n, o->C, o->far);
         }
     }
+    o->k->fence();
 }
 
 int sky_cpu_resize(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_interp how, sky_err *e)
@@ -183,7 +184,7 @@ static void avg2_rows(void *arg, int64_t from, int64_t to, int thread)
     for (int64_t r = from; r < to; r++)
         for (int64_t j = 0; j < o->w; j++) {
             const float *a = o->x + ((r / o->h * o->H + r % o->h * 2) * o->W + 2 * j) * o->C, *b = a + o->W * o->C;
-            o->k->mix(o->y + (r * o->w + j) * o->C, (const float *[]){a, a + o->C, b, b + o->C}, quarter, 4, o->C);
+            o->k->mix(o->y + (r * o->w + j) * o->C, (const float *[]){a, a + o->C, b, b + o->C}, quarter, 4, o->C, 0);
         }
 }
 

@@ -118,7 +118,7 @@ static void mean_rows(void *arg, int64_t from, int64_t to, int thread)
     const struct pointwise *o = arg;
     for (int64_t i = from; i < to; i++) {
         const float *left = o->a + 2 * i * o->n;
-        o->k->mix(o->y + i * o->n, (const float *[]){left, left + o->n}, (const float[]){0.5f, 0.5f}, 2, o->n);
+        o->k->mix(o->y + i * o->n, (const float *[]){left, left + o->n}, (const float[]){0.5f, 0.5f}, 2, o->n, 0);
     }
 }
 

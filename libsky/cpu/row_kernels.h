@@ -21,16 +21,18 @@ typedef struct {
     /* v = (x - mean)*scale + shift, times slope where negative: slope 1 none, 0 ReLU, 0.01 leaky */
     void (*affine)(float *y, const float *x, const float *mean, const float *scale, const float *shift, float slope, int64_t n);
     void (*leaky)(float *y, const float *x, float slope, int64_t n);
-    /* y = w[0]*src[0] + .. + w[k-1]*src[k-1], added in this order */
-    void (*mix)(float *y, const float *const *src, const float *w, int k, int64_t n);
+    /* y = w[0]*src[0] + .. + w[k-1]*src[k-1], added in this order; far as in copy_far */
+    void (*mix)(float *y, const float *const *src, const float *w, int k, int64_t n, int far);
     /* index of the largest of w[0]*src[0] + .. + w[3]*src[3]; the smallest index of equal ones */
     int64_t (*mix_argmax)(const float *const *src, const float *w, int64_t n);
     /* y[4*i + j] = x[j][i] */
     void (*interleave4)(float *y, const float *const *x, int64_t n);
     /* s += x, or s += (x - mean)^2 unless mean is NULL */
     void (*accumulate)(double *s, const float *x, const double *mean, int64_t n);
-    /* memcpy that leaves the caches alone: for results too large to be found there again */
+    /* memcpy that leaves the caches alone: for results too large to be found there again. After the last such store
+     * of a piece of work its thread calls fence. */
     void (*copy_far)(void *y, const void *x, int64_t bytes);
+    void (*fence)(void);
     void (*to_bf16)(uint16_t *y, const float *x, int64_t n);
     void (*from_bf16)(float *y, const uint16_t *x, int64_t n);
 } sky_row_kernels;

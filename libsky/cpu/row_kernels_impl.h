@@ -4,6 +4,9 @@
 
 #include <math.h>
 #include <string.h>
+#if defined(__AVX__)
+#include <immintrin.h>
+#endif
 
 enum { LANES = 16 };
 typedef float vf __attribute__((vector_size(64)));
@@ -18,6 +21,26 @@ typedef float vf8 __attribute__((vector_size(32)));
 
 INLINE vf load(const float *p) { return *(const vf_any *)p; }
 INLINE void store(float *p, vf v) { *(vf_any *)p = v; }
+/* Past the caches; p is 64-byte aligned. Such stores are ordered by nothing but the fence. */
+INLINE void store_far(float *p, vf v)
+{
+#if defined(__AVX512F__)
+    _mm512_stream_ps(p, (__m512)v);
+#elif defined(__AVX__)
+    __m256 half[2];
+    memcpy(half, &v, sizeof half);
+    _mm256_stream_ps(p, half[0]);
+    _mm256_stream_ps(p + 8, half[1]);
+#else
+    store(p, v);
+#endif
+}
+static void fence(void)
+{
+#if defined(__AVX__)
+    _mm_sfence();
+#endif
+}
 INLINE vf all(float f) { return (vf){0} + f; }
 /* The last n < 16 elements of a row; lanes beyond are `fill`. */
 INLINE vf load_part(const float *p, int64_t n, float fill)
@@ -238,12 +261,16 @@ INLINE float mix4_one(const float *const *src, const float *w, int64_t i)
     return src[0][i] * w[0] + src[1][i] * w[1] + src[2][i] * w[2] + src[3][i] * w[3];
 }
 
-static void mix(float *y, const float *const *src, const float *w, int k, int64_t n)
+static void mix(float *y, const float *const *src, const float *w, int k, int64_t n, int far)
 {
     if (k == 4) {
         const float *s[4] = {src[0], src[1], src[2], src[3]};
         const float v[4] = {w[0], w[1], w[2], w[3]};
-        FOR_ROW(mix4_at(s, v, i), mix4_one(s, v, i));
+        if (far && n % LANES == 0 && (uintptr_t)y % 64 == 0)
+            for (int64_t i = 0; i < n; i += LANES)
+                store_far(y + i, mix4_at(s, v, i));
+        else
+            FOR_ROW(mix4_at(s, v, i), mix4_one(s, v, i));
         return;
     }
     int64_t i = 0;
@@ -377,8 +404,6 @@ static void from_bf16(float *y, const uint16_t *x, int64_t n)
     }
 }
 
-#if defined(__AVX512F__) || defined(__AVX__)
-#include <immintrin.h>
 static void copy_far(void *y, const void *x, int64_t bytes)
 {
     char *to = y;
@@ -386,20 +411,10 @@ static void copy_far(void *y, const void *x, int64_t bytes)
     int64_t i = -(int64_t)(uintptr_t)to & 63;
     i = i < bytes ? i : bytes;
     memcpy(to, from, (size_t)i);
-    for (; i + 64 <= bytes; i += 64) {
-#ifdef __AVX512F__
-        _mm512_stream_si512((void *)(to + i), _mm512_loadu_si512(from + i));
-#else
-        _mm256_stream_si256((void *)(to + i), _mm256_loadu_si256((const void *)(from + i)));
-        _mm256_stream_si256((void *)(to + i + 32), _mm256_loadu_si256((const void *)(from + i + 32)));
-#endif
-    }
+    for (; i + 64 <= bytes; i += 64)
+        store_far((float *)(void *)(to + i), load((const float *)(const void *)(from + i)));
     memcpy(to + i, from + i, (size_t)(bytes - i));
-    _mm_sfence(); /* streaming stores are ordered by nothing else */
 }
-#else
-static void copy_far(void *y, const void *x, int64_t bytes) { memcpy(y, x, (size_t)bytes); }
-#endif
 
 const sky_row_kernels KERNELS = {
     .name = SET,
@@ -417,6 +432,7 @@ const sky_row_kernels KERNELS = {
     .interleave4 = interleave4,
     .accumulate = accumulate,
     .copy_far = copy_far,
+    .fence = fence,
     .to_bf16 = to_bf16,
     .from_bf16 = from_bf16,
 };

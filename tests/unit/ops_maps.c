@@ -249,6 +249,7 @@ static const op_case cases[] = {
     {"resize same", resize, {2, 5, 7, 33, 5, 7, SKY_BILINEAR, 1}, 0, 0, 'b'},
     {"resize x2", resize, {2, 9, 11, 65, 18, 22, SKY_BILINEAR, 1}, 0, 0, 'b'},
     {"resize half", resize, {1, 8, 6, 3, 4, 3, SKY_BILINEAR, 1}, 0, 0, 'b'},
+    {"resize large", resize, {2, 19, 17, 128, 160, 131, SKY_BILINEAR}, 1e-6, 1e-6, 'b'},
     {"resize odd", resize, {2, 5, 7, 17, 13, 10, SKY_BILINEAR}, 1e-6, 1e-6, 'b'},
     {"resize down", resize, {2, 31, 29, 16, 7, 5, SKY_BILINEAR}, 1e-6, 1e-6, 'b'},
     {"resize from 1", resize, {2, 1, 1, 5, 6, 5, SKY_BILINEAR, 1}, 0, 0, 'b'},

@@ -276,6 +276,7 @@ static void copy_far(void)
         for (int at = 0; at < 64; at++) {
             memset(y, 0x55, sizeof y);
             c.dev->k->copy_far(y + 64 + at, x + n % 61, n);
+            c.dev->k->fence();
             for (int i = 0; i < 512; i++)
                 bad += y[i] != (i >= 64 + at && i < 64 + at + n ? x[n % 61 + i - 64 - at] : 0x55);
         }
