@@ -1,0 +1,74 @@
+#include "data/corpus.h"
+#include "base/mem.h"
+
+struct sky_corpus {
+    int n;
+    char *const *paths;
+    sky_shard *shard[];
+};
+
+/* Shards begin with a skippable or a zstd frame, plain streams with their first line of JSON. */
+static int refuse_stream(const char *path, sky_err *e)
+{
+    sky_in *in = NULL;
+    const void *p = "";
+    int rc = sky_in_open(&in, path, e);
+    if (rc)
+        return rc;
+    const int64_t n = sky_in_peek(in, &p, 1, e);
+    const int plain = n == 1 && *(const char *)p == '{';
+    sky_in_close(in);
+    if (plain)
+        return sky_fail(e, SKY_ECORRUPT, "%s: a plain stream has no index: pack it (sky-pack -o), or give the queries on standard input and prompts with --prompt-shards", path);
+    return n < 0 ? (int)n : SKY_OK;
+}
+
+int sky_corpus_open(sky_corpus **out, char *const *paths, int n, sky_err *e)
+{
+    sky_corpus *c = sky_calloc(1, sizeof *c + (size_t)n * sizeof c->shard[0]);
+    if (!c)
+        return sky_fail(e, SKY_ENOMEM, "out of memory for %d shards", n);
+    c->paths = paths;
+    for (; c->n < n; c->n++) {
+        int rc = refuse_stream(paths[c->n], e);
+        if (!rc)
+            rc = sky_shard_open(&c->shard[c->n], paths[c->n], NULL, e);
+        if (rc) {
+            sky_corpus_close(c);
+            return rc;
+        }
+    }
+    *out = c;
+    return SKY_OK;
+}
+
+void sky_corpus_close(sky_corpus *c)
+{
+    for (int i = 0; c && i < c->n; i++)
+        sky_shard_close(c->shard[i]);
+    sky_free(c);
+}
+
+int sky_corpus_files(const sky_corpus *c) { return c->n; }
+sky_shard *sky_corpus_shard(const sky_corpus *c, int i) { return c->shard[i]; }
+
+int sky_corpus_find(const sky_corpus *c, const char *id, sky_place *at, sky_err *e)
+{
+    *at = (sky_place){.file = -1};
+    for (int i = 0; i < c->n; i++) {
+        int64_t r = sky_shard_find(c->shard[i], id);
+        if (r < 0)
+            continue;
+        if (at->file >= 0)
+            return sky_fail(e, SKY_ECORRUPT, "sample '%s' is in both %s and %s", id, c->paths[at->file], c->paths[i]);
+        *at = (sky_place){i, (uint64_t)r};
+    }
+    return SKY_OK;
+}
+
+int sky_corpus_read(const sky_corpus *c, sky_place at, const char *const *fields, sky_sample *out, sky_err *e)
+{
+    return sky_shard_read(c->shard[at.file], at.record, fields, out, e);
+}
+
+const json_t *sky_corpus_schema(const sky_corpus *c, sky_place at) { return sky_shard_schema(c->shard[at.file]); }

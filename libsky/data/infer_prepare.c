@@ -1,0 +1,300 @@
+/* From a query and a prompt to what the model takes. */
+#include "base/mem.h"
+#include "data/infer_internal.h"
+#include "data/oneshot.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+#include <strings.h>
+
+const json_t *sky_infer_table(const sky_field *f, const json_t *schema)
+{
+    const json_t *own = json_object_get(f->meta, "classes");
+    return own ? own : json_object_get(json_object_get(json_object_get(schema, "fields"), f->name), "classes");
+}
+
+static const sky_field *field_of(const sky_sample *s, const char *name, sky_err *e)
+{
+    const sky_field *f = sky_sample_field(s, name);
+    if (!f || f->absent)
+        sky_fail(e, SKY_ECORRUPT, "sample '%s': field '%s' is %s", s->id, name, f ? "marked absent" : "missing");
+    return f && !f->absent ? f : NULL;
+}
+
+/* ---- classes in play ----------------------------------------------------------------------------------------------- */
+
+static int listed(const json_t *list, int v)
+{
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (json_integer_value(json_array_get(list, i)) == v)
+            return 1;
+    return 0;
+}
+
+/* Background is what the class table calls so, and value 0 where no table names it. */
+static int is_background(const json_t *table, int v)
+{
+    for (size_t i = 0; i < json_array_size(table); i++) {
+        const json_t *k = json_array_get(table, i);
+        const char *name = json_string_value(json_object_get(k, "name"));
+        if (json_integer_value(json_object_get(k, "value")) == v && name)
+            return !strcasecmp(name, "background");
+    }
+    return v == 0;
+}
+
+static int choose_classes(sky_infer_pass *p, const sky_field *label, const sky_infer_task *t, const uint8_t *px, size_t n, sky_err *e)
+{
+    const json_t *table = sky_infer_table(label, t->prompt_schema), *ignore = json_object_get(label->meta, "ignore");
+    if (!ignore)
+        ignore = json_object_get(json_object_get(json_object_get(t->prompt_schema, "fields"), label->name), "ignore");
+    uint8_t seen[256] = {0};
+    for (size_t i = 0; i < n; i++)
+        seen[px[i]] = 1;
+    for (int v = 0; v < 256; v++)
+        if (t->cls >= 0 ? v == t->cls && seen[v] : seen[v] && !listed(ignore, v) && !is_background(table, v))
+            p->values[p->n++] = v;
+    if (!p->n && t->cls >= 0)
+        return sky_fail(e, SKY_ECORRUPT, "prompt '%s': no pixel of class %d in field '%s'", t->prompt->id, t->cls, label->name);
+    if (!p->n)
+        return sky_fail(e, SKY_ECORRUPT, "prompt '%s': no class but background in field '%s'", t->prompt->id, label->name);
+    if (table && !(p->classes = sky_json_copy(table)))
+        return sky_fail(e, SKY_ENOMEM, "out of memory");
+    return SKY_OK;
+}
+
+/* ---- pictures -------------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    uint8_t *px;
+    int h, w;
+} picture;
+
+static int load(picture *to, const sky_sample *s, const char *name, int label, sky_err *e)
+{
+    const sky_field *f = field_of(s, name, e);
+    if (!f)
+        return e->code;
+    int rc = label ? sky_prep_label(&to->px, &to->h, &to->w, f, e) : sky_prep_rgb(&to->px, &to->h, &to->w, f, e);
+    return rc ? sky_wrap(e, "sample '%s'", s->id) : SKY_OK;
+}
+
+static int draw_canvas(sky_infer_pass *p, const sky_infer *in, const picture pic[3])
+{
+    const size_t n = sky_infer_pixels(in);
+    uint8_t same[256], *labels = sky_alloc(2 * n);
+    p->hr = sky_alloc(2 * n * 3 * sizeof *p->hr);
+    p->label = sky_alloc(n);
+    p->mask = sky_alloc(2 * n / (128 * 128));
+    if (labels && p->hr && p->label && p->mask) {
+        for (int i = 0; i < 256; i++)
+            same[i] = (uint8_t)i; /* the slots change from run to run */
+        sky_prep_canvas(p->hr, labels, p->mask, in->o.side, pic[1].px, pic[1].h, pic[1].w, pic[2].px, pic[2].h, pic[2].w, pic[0].px, pic[0].h, pic[0].w, same);
+        memcpy(p->label, labels, n);
+    }
+    const int done = labels && p->mask && p->hr && p->label;
+    sky_free(labels);
+    return done;
+}
+
+static int pictures(sky_infer_pass *p, const sky_infer *in, const sky_infer_task *t, sky_err *e)
+{
+    picture pic[3] = {{0}}; /* query, prompt, prompt's label */
+    int rc = load(&pic[0], t->query, in->o.image, 0, e);
+    if (!rc)
+        rc = load(&pic[1], t->prompt, in->o.image, 0, e);
+    if (!rc)
+        rc = load(&pic[2], t->prompt, in->o.label, 1, e);
+    if (!rc)
+        rc = choose_classes(p, sky_sample_field(t->prompt, in->o.label), t, pic[2].px, (size_t)pic[2].h * (size_t)pic[2].w, e);
+    if (!rc && !draw_canvas(p, in, pic))
+        rc = sky_fail(e, SKY_ENOMEM, "out of memory for a canvas of side %d", in->o.side);
+    if (!rc) {
+        const sky_field *f = sky_sample_field(t->query, in->o.image);
+        p->has_affine = sky_field_affine(f, p->affine);
+        /* The prediction's pixels are those of the canvas: columns times w/side, rows times h/side. */
+        for (int i = 0; i < 2; i++) {
+            p->affine[3 * i] *= (double)pic[0].w / in->o.side;
+            p->affine[3 * i + 1] *= (double)pic[0].h / in->o.side;
+        }
+        p->crs = json_incref(json_object_get(f->meta, "crs"));
+    }
+    for (int i = 0; i < 3; i++)
+        sky_free(pic[i].px);
+    return rc;
+}
+
+/* ---- Sentinel fields -------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    const sky_field *f;
+    int64_t at, sc, sy, sx; /* element of the chosen date, strides */
+    int64_t band[10];
+    int has_nodata;
+    double nodata;
+} raster;
+
+static const char *const s2_bands[] = {"B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B11", "B12"};
+static const char *const s1_bands[] = {"VV", "VH"};
+
+/* Also spelled B02 or b2. */
+static int same_band(const char *a, const char *b)
+{
+    char t[8];
+    if (strcasecmp(a, b) && (a[0] | 32) == 'b' && a[1] == '0' && strlen(a) < sizeof t) {
+        t[0] = a[0];
+        memcpy(t + 1, a + 2, strlen(a + 2) + 1);
+        return !strcasecmp(t, b);
+    }
+    return !strcasecmp(a, b);
+}
+
+static int find_bands(raster *r, int which, int channels, sky_err *e)
+{
+    const json_t *bands = json_object_get(r->f->meta, "bands");
+    const int64_t c = sky_field_dim(r->f, 'c');
+    for (int i = 0; i < channels; i++) {
+        r->band[i] = json_array_size(bands) ? -1 : i;
+        for (size_t b = 0; b < json_array_size(bands); b++) {
+            const char *name = json_string_value(json_array_get(bands, b));
+            if (name && same_band(name, which ? s1_bands[i] : s2_bands[i]))
+                r->band[i] = (int64_t)b;
+        }
+        if (r->band[i] < 0 || r->band[i] >= c)
+            return sky_fail(e, SKY_ECORRUPT, "field '%s': band %s not found among %" PRId64 " bands", r->f->name, which ? s1_bands[i] : s2_bands[i], c);
+    }
+    if (!json_array_size(bands) && c != channels)
+        return sky_fail(e, SKY_ECORRUPT, "field '%s': %" PRId64 " bands without names, expected %d", r->f->name, c, channels);
+    return SKY_OK;
+}
+
+/* The first date that is there; 0: none. */
+static int find_date(raster *r, int64_t stride)
+{
+    const int64_t dates = sky_field_dim(r->f, 't');
+    const json_t *times = json_object_get(r->f->meta, "times");
+    for (int64_t t = 0; t < (dates < 0 ? 1 : dates); t++)
+        if (dates < 0 || !json_array_size(times) || !json_is_null(json_array_get(times, (size_t)t))) {
+            r->at = t * stride;
+            return 1;
+        }
+    return 0;
+}
+
+/* 1: there, 0: absent. */
+static int open_raster(raster *r, const sky_sample *s, int which, int cells, int channels, sky_err *e)
+{
+    static const char *const names[] = {"s2", "s1"};
+    const char *dims = NULL;
+    *r = (raster){.f = sky_sample_field(s, names[which])};
+    if (!r->f || r->f->absent)
+        return 0;
+    if (!r->f->data)
+        return sky_fail(e, SKY_ECORRUPT, "field '%s': is by reference; cut it into tiles first (sky-tile)", r->f->name);
+    int rc = sky_json_str(r->f->meta, "dims", 1, &dims, r->f->name, e);
+    if (rc)
+        return rc;
+    int64_t stride = 1, st = 0;
+    for (int i = r->f->ndim - 1; i >= 0; i--) {
+        const char d = i < (int)strlen(dims) ? dims[i] : '?';
+        *(d == 'c' ? &r->sc : d == 'y' ? &r->sy : d == 'x' ? &r->sx : &st) = stride;
+        stride *= (int64_t)r->f->shape[i];
+    }
+    const int64_t h = sky_field_dim(r->f, 'y'), w = sky_field_dim(r->f, 'x');
+    if (h != cells || w != cells)
+        return sky_fail(e, SKY_ECORRUPT, "field '%s': %" PRId64 " x %" PRId64 " pixels, expected %d x %d (1/%d of the canvas)", r->f->name, w, h, cells, cells, SENTINEL_SCALE);
+    const json_t *nodata = json_object_get(r->f->meta, "nodata");
+    r->has_nodata = json_is_number(nodata);
+    r->nodata = json_number_value(nodata);
+    rc = find_bands(r, which, channels, e);
+    return rc ? rc : find_date(r, st);
+}
+
+/* Invalid pixels are zeros before normalisation, as absent images are. */
+static void fill(float *to, const raster *r, int which, int cells, int channels)
+{
+    const double *mean = which ? sky_norm_s1_mean : sky_norm_s2_mean, *std = which ? sky_norm_s1_std : sky_norm_s2_std;
+    for (int64_t y = 0; y < cells; y++)
+        for (int64_t x = 0; x < cells; x++)
+            for (int c = 0; c < channels; c++) {
+                double v = sky_load_f64(r->f->data, r->f->dtype, (uint64_t)(r->at + r->band[c] * r->sc + y * r->sy + x * r->sx));
+                if (!isfinite(v) || (r->has_nodata && v == r->nodata))
+                    v = 0;
+                *to++ = (float)((v - mean[c]) / std[c]);
+            }
+}
+
+int sky_infer_sentinel(float **out, const sky_infer *in, int which, const sky_infer_task *t, sky_err *e)
+{
+    const int cells = in->o.side / SENTINEL_SCALE, channels = in->channels[which];
+    const sky_sample *s[2] = {t->prompt, t->query}; /* the prompt is above */
+    raster r[2];
+    for (int i = 0; i < 2; i++) {
+        const int there = channels == (which ? 2 : 10) ? open_raster(&r[i], s[i], which, cells, channels, e) : 0;
+        if (there < 0)
+            return sky_wrap(e, "sample '%s'", s[i]->id);
+        if (!there)
+            return SKY_OK;
+    }
+    const size_t n = (size_t)cells * (size_t)cells * (size_t)channels;
+    if (!(*out = sky_alloc(2 * n * sizeof **out)))
+        return sky_fail(e, SKY_ENOMEM, "out of memory for field '%s'", r[0].f->name);
+    for (int i = 0; i < 2; i++)
+        fill(*out + (size_t)i * n, &r[i], which, cells, channels);
+    return SKY_OK;
+}
+
+/* ---- a pass ------------------------------------------------------------------------------------------------------------- */
+
+static int results(sky_infer_pass *p, const sky_infer *in, sky_err *e)
+{
+    const size_t n = sky_infer_pixels(in), planes = (size_t)p->n + 1;
+    const int prob = in->o.probabilities || in->o.slots > 1;
+    p->map = sky_calloc(n, 1);
+    p->prob = prob ? sky_calloc(planes * n, sizeof *p->prob) : NULL;
+    return p->map && (p->prob || !prob) ? SKY_OK : sky_fail(e, SKY_ENOMEM, "out of memory for a prediction of side %d", in->o.side);
+}
+
+int sky_infer_prepare(sky_infer_pass **out, const sky_infer *in, const sky_infer_task *t, sky_err *e)
+{
+    sky_infer_pass *p = sky_calloc(1, sizeof *p);
+    if (!p)
+        return sky_fail(e, SKY_ENOMEM, "out of memory");
+    p->cls = t->cls;
+    p->query = sky_strdup(t->query->id);
+    p->prompt = sky_strdup(t->prompt->id);
+    p->meta = sky_json_copy(t->query->meta);
+    int rc = p->query && p->prompt && p->meta ? SKY_OK : sky_fail(e, SKY_ENOMEM, "out of memory");
+    if (!rc)
+        rc = pictures(p, in, t, e);
+    for (int i = 0; !rc && i < SENTINELS; i++)
+        rc = sky_infer_sentinel(&p->sentinel[i], in, i, t, e);
+    if (!rc)
+        rc = results(p, in, e);
+    if (rc) {
+        sky_infer_pass_free(p);
+        return rc;
+    }
+    *out = p;
+    return SKY_OK;
+}
+
+void sky_infer_pass_reset(const sky_infer *in, sky_infer_pass *p)
+{
+    p->err = (sky_err){0};
+    if (p->prob)
+        memset(p->prob, 0, ((size_t)p->n + 1) * sky_infer_pixels(in) * sizeof *p->prob);
+}
+
+void sky_infer_pass_free(sky_infer_pass *p)
+{
+    if (!p)
+        return;
+    sky_free(p->query), sky_free(p->prompt);
+    json_decref(p->meta), json_decref(p->classes), json_decref(p->crs);
+    sky_free(p->hr), sky_free(p->label), sky_free(p->mask), sky_free(p->map), sky_free(p->prob);
+    for (int i = 0; i < SENTINELS; i++)
+        sky_free(p->sentinel[i]);
+    sky_free(p);
+}
