@@ -126,6 +126,10 @@ check: setup ## the README's test command: set up, build, run every test
 check-built: tests
 	@BUILD=$(BUILD) prove -j $(JOBS) $(UNIT) $(FUZZ:%=$(BUILD)/tests/fuzz_%) $(CLI_TESTS)
 
+demo: setup ## real imagery from files to a score and a picture, in out/toulouse
+	@$(MAKE) --no-print-directory all $(BUILD)/tests/seed-weights
+	@$(MAKE) --no-print-directory -f pipelines/toulouse.mk BUILD=$(BUILD)
+
 asan: setup ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(ASAN_ENV) $(MAKE) --no-print-directory BUILD=build-asan check-built \
 	  SAN='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer'
@@ -154,7 +158,7 @@ uninstall: ## remove what install put there
 	rm -rf $(DESTDIR)$(PREFIX)/share/skysense
 
 clean: ## remove build/
-	rm -rf $(BUILD) build-asan build-fuzz
+	rm -rf $(BUILD) build-asan build-fuzz out
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST)
@@ -162,7 +166,7 @@ help: ## list these targets
 print-config: ## show what was found
 	@echo 'CC=$(CC)  CFLAGS=$(CFLAGS)'; echo 'GDAL=$(if $(GDAL_LIBS),yes,no)  TOOLS=$(TOOLS)  STATIC=$(STATIC)'
 
-.PHONY: all tests setup check check-built asan fuzz fuzz-built install uninstall clean help print-config
+.PHONY: all tests setup demo check check-built asan fuzz fuzz-built install uninstall clean help print-config
 .SECONDARY:
 %.d: ;
 Makefile: ;

@@ -3,6 +3,7 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "format/stream.h"
+#include "score/gallery.h"
 #include "score/score_report.h"
 
 #include <stdio.h>
@@ -11,7 +12,9 @@
 
 static sky_strlist labels, ignore;
 static const char *field = "pred", *label_field = "label", *class_list, *prompts_file, *confusion;
+static const char *picture;
 static int csv, same_size;
+static int64_t picture_rows = 8, picture_size = 256;
 
 static const sky_opt opts[] = {
     {"labels", 'l', SKY_OPT_LIST, &labels, "SHARD...", "shards with the labels: all arguments up to the next option", 0, 0},
@@ -23,6 +26,9 @@ static const sky_opt opts[] = {
     {"same-size", 0, SKY_OPT_FLAG, &same_size, NULL, "a prediction of another size than its label is an error [resize it]", 0, 0},
     {"csv", 0, SKY_OPT_FLAG, &csv, NULL, "the scores as CSV instead of a table", 0, 0},
     {"confusion", 0, SKY_OPT_STR, &confusion, "FILE", "write the confusion matrix as CSV", 0, 0},
+    {"picture", 0, SKY_OPT_STR, &picture, "FILE", "write a PNG: input, label and prediction side by side", 0, 0},
+    {"picture-rows", 0, SKY_OPT_I64, &picture_rows, "N", "rows of the picture, from the first prediction on [8]", 1, 1000},
+    {"picture-size", 0, SKY_OPT_I64, &picture_size, "N", "side of its squares in pixels [256]", 16, 2048},
     {0},
 };
 
@@ -69,24 +75,35 @@ static int parse_classes(sky_classes *cls, sky_err *e)
 
 /* ---- reading the predictions ------------------------------------------------------------------------------------ */
 
-static int add(sky_cli *c, sky_scoring *s, sky_sample *pred, sky_err *e)
+/* Where predictions go: the counts, and the picture while it has room (sheet NULL: none). */
+typedef struct {
+    sky_scoring *s;
+    sky_truth *truth;
+    sky_sheet *sheet;
+} target;
+
+static int add(sky_cli *c, target *t, sky_sample *pred, sky_err *e)
 {
-    int problem;
-    int rc = sky_scoring_add(s, pred, &problem, e);
+    int problem, rc = SKY_OK;
+    if (t->sheet && sky_sheet_rows(t->sheet) < picture_rows) /* first: scoring takes the data */
+        rc = sky_gallery_add(t->sheet, t->truth, pred, field, label_field, e);
+    if (rc < 0)
+        return sky_skip(c, e);
+    rc = sky_scoring_add(t->s, pred, &problem, e);
     return rc && problem >= 0 ? sky_skip(c, e) : rc;
 }
 
-static int read_all(sky_cli *c, sky_scoring *s, sky_reader *r, sky_err *e)
+static int read_all(sky_cli *c, target *t, sky_reader *r, sky_err *e)
 {
     sky_sample pred;
     sky_sample_init(&pred);
-    sky_progress *p = sky_progress_begin(c, "predictions", sky_scoring_wanted(s));
+    sky_progress *p = sky_progress_begin(c, "predictions", sky_scoring_wanted(t->s));
     uint64_t bytes = 0;
     int rc;
     while ((rc = sky_reader_next(r, &pred, e)) != 0) {
         if (rc < 0 && ((rc = sky_skip(c, e)) || sky_reader_stuck(r)))
             break;
-        if (rc > 0 && (rc = add(c, s, &pred, e)))
+        if (rc > 0 && (rc = add(c, t, &pred, e)))
             break;
         sky_progress_add(p, 1, sky_reader_bytes(r) - bytes);
         bytes = sky_reader_bytes(r);
@@ -112,7 +129,7 @@ static int missing(sky_cli *c, sky_scoring *s, sky_err *e)
     return more > 1 ? sky_fail(e, first.code, "%.400s (and %llu more)", first.msg, (unsigned long long)more - 1) : sky_fail(e, first.code, "%s", first.msg);
 }
 
-static int predictions(sky_cli *c, sky_scoring *s, sky_err *e)
+static int predictions(sky_cli *c, target *t, sky_err *e)
 {
     sky_reader *r;
     const char *names[] = {field, NULL};
@@ -122,9 +139,9 @@ static int predictions(sky_cli *c, sky_scoring *s, sky_err *e)
     sky_reader_threads(r, c->threads);
     rc = sky_reader_select(r, names, e);
     if (!rc)
-        rc = read_all(c, s, r, e);
+        rc = read_all(c, t, r, e);
     sky_reader_close(r);
-    return rc ? rc : missing(c, s, e);
+    return rc ? rc : missing(c, t->s, e);
 }
 
 /* ---- writing the scores ----------------------------------------------------------------------------------------- */
@@ -190,10 +207,18 @@ static int score(sky_cli *c, sky_truth *truth, sky_classes *cls, sky_err *e)
     int rc = prompts_file ? sky_prompts_read(&prompts, prompts_file, e) : SKY_OK;
     if (!rc)
         rc = sky_scoring_open(&s, truth, cls, prompts, &o, e);
+    target t = {s, truth, NULL};
+    if (!rc && picture)
+        rc = sky_sheet_open(&t.sheet, (int)picture_size, e);
     if (!rc)
-        rc = predictions(c, s, e);
+        rc = predictions(c, &t, e);
+    if (!rc && t.sheet) {
+        rc = sky_sheet_write(t.sheet, picture, e);
+        t.sheet = NULL;
+    }
     if (!rc)
         rc = report(c, s, e);
+    sky_sheet_close(t.sheet);
     sky_scoring_close(s);
     sky_prompts_free(prompts);
     return rc;
@@ -208,6 +233,8 @@ static int run(sky_cli *c, sky_err *e)
     for (int i = 0; i < labels.n; i++)
         if (!strcmp(labels.v[i], "-"))
             return sky_fail(e, SKY_EUSAGE, "--labels -: labels are looked up by id, which a stream cannot do; write a shard first (sky-pack -o labels.sky)");
+    if (picture && !strcmp(picture, "-"))
+        return sky_fail(e, SKY_EUSAGE, "--picture -: standard output carries the scores; name a file");
     if (csv && c->json)
         return sky_fail(e, SKY_EUSAGE, "--csv and --json: one of them");
     sky_classes_init(&cls);

@@ -111,24 +111,6 @@ static int open_file(const sky_extract *x, sky_out **o, const char *id, const ch
 
 /* ---- png --------------------------------------------------------------------------------------------------------- */
 
-/* Colours of the class table; values without one are grey of their own number. 0: there is no table. */
-static int class_palette(const sky_field *f, uint8_t pal[256][3])
-{
-    const json_t *list = json_object_get(f->meta, "classes");
-    int coloured = 0;
-    for (int i = 0; i < 256; i++)
-        memset(pal[i], i, 3);
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *v = json_object_get(json_array_get(list, i), "value"), *rgb = json_object_get(json_array_get(list, i), "color");
-        if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) > 255 || json_array_size(rgb) != 3)
-            continue;
-        for (size_t k = 0; k < 3; k++)
-            pal[json_integer_value(v)][k] = (uint8_t)json_integer_value(json_array_get(rgb, k));
-        coloured = 1;
-    }
-    return coloured;
-}
-
 /* Height, width, channels; planes: channels come first in memory. Leading dimensions of size 1 do not count. */
 static int picture_shape(const sky_field *f, uint64_t hwc[3], int *planes)
 {
@@ -166,7 +148,7 @@ static int write_png(sky_extract *x, const sky_sample *s, const sky_field *f, sk
     size_t size = sky_dtype_size(f->dtype);
     uint8_t pal[256][3], *tmp = NULL;
     sky_png_spec spec = {.width = (uint32_t)hwc[1], .height = (uint32_t)hwc[0], .channels = (int)hwc[2], .bits = 8 * (int)size};
-    if (hwc[2] == 1 && size == 1 && class_palette(f, pal)) {
+    if (hwc[2] == 1 && size == 1 && sky_field_palette(f, pal)) {
         spec.palette = (const uint8_t(*)[3])pal;
         spec.palette_n = 256;
     }

@@ -241,6 +241,23 @@ int sky_field_set_affine(sky_field *f, const double a[6], sky_err *e)
     return SKY_OK;
 }
 
+int sky_field_palette(const sky_field *f, uint8_t pal[256][3])
+{
+    const json_t *list = json_object_get(f->meta, "classes");
+    int coloured = 0;
+    for (int i = 0; i < 256; i++)
+        memset(pal[i], i, 3);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *v = json_object_get(json_array_get(list, i), "value"), *rgb = json_object_get(json_array_get(list, i), "color");
+        if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) > 255 || json_array_size(rgb) != 3)
+            continue;
+        for (size_t k = 0; k < 3; k++)
+            pal[json_integer_value(v)][k] = (uint8_t)json_integer_value(json_array_get(rgb, k));
+        coloured = 1;
+    }
+    return coloured;
+}
+
 int sky_field_is_label(const sky_field *f)
 {
     const char *role = json_string_value(json_object_get(f->meta, "role"));

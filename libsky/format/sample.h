@@ -64,6 +64,8 @@ int64_t sky_field_dim(const sky_field *f, char letter);
 int sky_field_set_dims(sky_field *f, const char *letters, sky_err *e) SKY_MUST_USE;
 int sky_field_affine(const sky_field *f, double a[6]); /* 1 if there, 0 if not */
 int sky_field_set_affine(sky_field *f, const double a[6], sky_err *e) SKY_MUST_USE;
+/* RGB of each class value from meta.classes; values without one are grey of their own number. 1 if any has a colour. */
+int sky_field_palette(const sky_field *f, uint8_t rgb[256][3]);
 int sky_field_is_label(const sky_field *f); /* meta.role == "label" */
 
 /* Content hash of a sample (id, meta, field meta and bytes; independent of seq): 64 bits. The END record sums these

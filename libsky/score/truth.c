@@ -307,3 +307,10 @@ int sky_truth_read(sky_truth *t, uint64_t i, const sky_classmap **m, const uint8
     *valid = t->valid;
     return SKY_OK;
 }
+
+int sky_truth_sample(sky_truth *t, uint64_t i, sky_sample *out, sky_err *e)
+{
+    const struct item *it = &t->item[i];
+    int rc = sky_shard_read(t->shard[it->shard], it->record, NULL, out, e);
+    return rc ? sky_wrap(e, "labels: %s: record %llu '%s'", t->paths[it->shard], (unsigned long long)it->record, it->id) : SKY_OK;
+}

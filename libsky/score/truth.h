@@ -2,6 +2,7 @@
 #ifndef SKY_SCORE_TRUTH_H
 #define SKY_SCORE_TRUTH_H
 
+#include "format/sample.h"
 #include "score/classes.h"
 #include "score/classmap.h"
 
@@ -20,5 +21,8 @@ int sky_truth_present(sky_truth *t, uint64_t i, const uint16_t **values, int *n,
 /* The label map of sample i, and one byte per pixel where it may be scored (*valid NULL: everywhere). Borrowed until the
  * next read: consecutive reads of one sample cost nothing. */
 int sky_truth_read(sky_truth *t, uint64_t i, const sky_classmap **m, const uint8_t **valid, sky_err *e) SKY_MUST_USE;
+
+/* Sample i with every field, for pictures. */
+int sky_truth_sample(sky_truth *t, uint64_t i, sky_sample *out, sky_err *e) SKY_MUST_USE;
 
 #endif
