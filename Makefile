@@ -1,6 +1,4 @@
 # SkySense++: make help lists the targets. Read top to bottom: tools, flags, files, rules, targets.
-# The built-in rules try dozens of ways to make every header: seconds per run once there are a few hundred files.
-MAKEFLAGS += --no-builtin-rules
 -include config.mk
 MAKEFLAGS += -r
 

@@ -2,9 +2,12 @@
 #include "nn/layers.h"
 #include "base/mem.h"
 
-int sky_nn_fusion_open(sky_nn_fusion *m, const sky_scope *s, int64_t cin, int64_t dim, int depth, int heads, sky_err *e)
+int sky_nn_fusion_open(sky_nn_fusion *m, const sky_scope *parent, int64_t cin, int64_t dim, int depth, int heads, sky_err *e)
 {
     *m = (sky_nn_fusion){.depth = depth};
+    /* A tenth of the model's arithmetic, a quarter of the BF16 error of its logits: 24 layers on top of all others, and the
+     * result goes into every pixel through the pyramid. */
+    sky_scope exact = sky_scope_exact(parent), *s = &exact;
     m->layers = sky_calloc((size_t)depth, sizeof *m->layers);
     if (!m->layers)
         return sky_fail(e, SKY_ENOMEM, "out of memory");

@@ -124,6 +124,7 @@ sky_tensor sky_nn_encoder_forward(sky_ctx *c, const sky_nn_encoder *l, sky_tenso
 void sky_nn_patch_declare(sky_nn_patch *l, const sky_scope *s, int channels, int dim, int patch, int bias, int norm)
 {
     sky_scope p = sky_scope_in(s, "projection"), n = sky_scope_in(s, "norm");
+    p.exact = 1; /* hardly any arithmetic, and its error goes through everything */
     sky_declare(&p, &l->w, SKY_PARAM_MATRIX, "weight", SKY_SHAPE(dim, channels, patch, patch));
     l->b = sky_none;
     if (bias)

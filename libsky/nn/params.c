@@ -10,6 +10,13 @@
 /* ------------------------------------------------------------------ declaring */
 sky_scope sky_scope_root(sky_params *ps) { return (sky_scope){.ps = ps}; }
 
+sky_scope sky_scope_exact(const sky_scope *s)
+{
+    sky_scope x = *s;
+    x.exact = 1;
+    return x;
+}
+
 static void join(sky_scope *s, char *out, size_t n, const char *name)
 {
     int len = snprintf(out, n, "%s%s%s", s->at, *s->at ? "." : "", name);
@@ -24,7 +31,7 @@ sky_scope sky_scope_in(const sky_scope *s, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(part, sizeof part, fmt, ap);
     va_end(ap);
-    sky_scope from = *s, to = {.ps = s->ps};
+    sky_scope from = *s, to = {.ps = s->ps, .exact = s->exact};
     join(&from, to.at, sizeof to.at, part);
     return to;
 }
@@ -56,7 +63,7 @@ void sky_declare(const sky_scope *s, sky_tensor *slot, sky_param_kind kind, cons
     *slot = (sky_tensor){.dtype = SKY_F32, .ndim = ndim};
     for (int i = 0; i < ndim; i++)
         slot->shape[i] = shape[i];
-    *p = (sky_param){copy, kind, slot, NULL};
+    *p = (sky_param){copy, kind == SKY_PARAM_MATRIX && s->exact ? SKY_PARAM_EXACT : kind, slot, NULL};
     s->ps->n++;
 }
 

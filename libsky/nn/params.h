@@ -10,6 +10,7 @@
 
 typedef enum {
     SKY_PARAM_MATRIX, /* operand of a matrix product or convolution: F32, or BF16 when loaded so */
+    SKY_PARAM_EXACT,  /* such an operand where BF16 would cost more in the result than it saves: always F32 */
     SKY_PARAM_VECTOR, /* norms, biases, tokens, tables: always F32 */
     SKY_PARAM_STAT,   /* F32, updated in place by batch statistics: always a private copy */
 } sky_param_kind;
@@ -30,10 +31,12 @@ typedef struct {
 /* Where in the tree of modules a declaration stands: "backbone_hr.stages.0.blocks.1" */
 typedef struct {
     sky_params *ps;
+    int exact; /* matrices declared here and below are SKY_PARAM_EXACT */
     char at[128];
 } sky_scope;
 
 sky_scope sky_scope_root(sky_params *ps);
+sky_scope sky_scope_exact(const sky_scope *s);
 sky_scope sky_scope_in(const sky_scope *s, const char *fmt, ...) SKY_PRINTF(2, 3);
 void sky_declare(const sky_scope *s, sky_tensor *slot, sky_param_kind kind, const char *name, int ndim, const int64_t *shape);
 #define SKY_SHAPE(...) (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__}

@@ -40,7 +40,7 @@ typedef struct {
 int sky_pp_open(sky_pp **out, const sky_config *cfg, sky_err *e) SKY_MUST_USE;
 void sky_pp_close(sky_pp *m);
 /* Bind or convert weights. dtype: SKY_F32, or SKY_BF16 for the operands of matrix products and convolutions (vectors,
- * norms, tokens stay F32). Weights that can be used where they lie in a mapped file are; nothing is held twice. w must
+ * norms, tokens stay F32, and so do the matrices of SKY_PARAM_EXACT). Weights that can be used where they lie in a mapped file are; nothing is held twice. w must
  * outlive m. Strict: missing, extra or misshapen tensors are an error naming the first and counting the rest; with
  * relaxed set, missing ones keep zeros and every one is reported through warn. */
 int sky_pp_load(sky_pp *m, sky_ctx *c, sky_weights *w, sky_dtype dtype, int relaxed, void (*warn)(void *arg, const char *line), void *arg, sky_err *e) SKY_MUST_USE;

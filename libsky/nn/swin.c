@@ -15,9 +15,9 @@ void sky_nn_window_declare(sky_nn_window *l, const sky_scope *s, int64_t dim, in
     sky_declare(&w, &l->q_bias, SKY_PARAM_VECTOR, "q_bias", SKY_SHAPE(dim));
     sky_declare(&w, &l->v_bias, SKY_PARAM_VECTOR, "v_bias", SKY_SHAPE(dim));
     /* F32 also in BF16 mode: computed once per load, and every logit of every window depends on them. */
-    sky_declare(&c0, &l->cpb_w0, SKY_PARAM_VECTOR, "weight", SKY_SHAPE(512, 2));
+    sky_declare(&c0, &l->cpb_w0, SKY_PARAM_EXACT, "weight", SKY_SHAPE(512, 2));
     sky_declare(&c0, &l->cpb_b0, SKY_PARAM_VECTOR, "bias", SKY_SHAPE(512));
-    sky_declare(&c2, &l->cpb_w2, SKY_PARAM_VECTOR, "weight", SKY_SHAPE(heads, 512));
+    sky_declare(&c2, &l->cpb_w2, SKY_PARAM_EXACT, "weight", SKY_SHAPE(heads, 512));
     sky_declare(&qkv, &l->qkv, SKY_PARAM_MATRIX, "weight", SKY_SHAPE(3 * dim, dim));
     sky_nn_linear_declare(&l->proj, &proj, dim, dim, 1);
     l->heads = heads;

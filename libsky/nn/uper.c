@@ -34,13 +34,16 @@ sky_tensor sky_nn_convbn_forward(sky_ctx *c, const sky_nn_convbn *l, sky_tensor 
 }
 
 /* ------------------------------------------------------------------ UPerHead */
-int sky_nn_uper_declare(sky_nn_uper *l, const sky_scope *s, const int64_t *cins, int levels, int64_t ch, int classes, const int *pools, int npools, sky_err *e)
+int sky_nn_uper_declare(sky_nn_uper *l, const sky_scope *parent, const int64_t *cins, int levels, int64_t ch, int classes, const int *pools, int npools, sky_err *e)
 {
     if (levels < 1 || levels > 8 || npools < 1 || npools > 8)
         return sky_fail(e, SKY_EUSAGE, "decoder: %d levels and %d pools: 1 to 8 of each are supported", levels, npools);
     *l = (sky_nn_uper){.npools = npools, .levels = levels};
     int64_t top = cins[levels - 1];
-    sky_scope seg = sky_scope_in(s, "conv_seg"), b = sky_scope_in(s, "bottleneck"), fb = sky_scope_in(s, "fpn_bottleneck");
+    /* Exact but for the two convolutions on the finest map, which hold nine tenths of the arithmetic: what lies between
+     * them and the logits, or goes into all of the map, is cheap. */
+    sky_scope exact = sky_scope_exact(parent), *s = &exact;
+    sky_scope seg = sky_scope_in(s, "conv_seg"), b = sky_scope_in(s, "bottleneck"), fb = sky_scope_in(parent, "fpn_bottleneck");
     sky_nn_conv_declare(l->seg, &seg, ch, classes, 1);
     for (int i = 0; i < npools; i++) {
         sky_scope p = sky_scope_in(s, "psp_modules.%d.1", i);
@@ -49,7 +52,7 @@ int sky_nn_uper_declare(sky_nn_uper *l, const sky_scope *s, const int64_t *cins,
     }
     sky_nn_convbn_declare(&l->bottleneck, &b, top + npools * ch, ch, 3);
     for (int i = 0; i < levels - 1; i++) {
-        sky_scope lat = sky_scope_in(s, "lateral_convs.%d", i), fpn = sky_scope_in(s, "fpn_convs.%d", i);
+        sky_scope lat = sky_scope_in(s, "lateral_convs.%d", i), fpn = sky_scope_in(i ? s : parent, "fpn_convs.%d", i);
         sky_nn_convbn_declare(&l->lateral[i], &lat, cins[i], ch, 1);
         sky_nn_convbn_declare(&l->fpn[i], &fpn, ch, ch, 3);
     }

@@ -172,7 +172,7 @@ static void bf16(const char *dir)
         same &= (a->v[i].slot->dtype == SKY_BF16) == (a->v[i].kind == SKY_PARAM_MATRIX);
         halves += a->v[i].slot->dtype == SKY_BF16;
     }
-    OK(same && halves > 100, "converted and generated agree bit for bit; %d matrices in BF16, the rest F32", halves);
+    OK(same && halves > 90, "converted and generated agree bit for bit; %d matrices in BF16, the rest F32", halves);
     sky_weights_close(w);
     remove(path);
     sky_pp_close(f);
