@@ -5,6 +5,7 @@
 #ifndef SKY_CPU_GEMM_AVX512_H
 #define SKY_CPU_GEMM_AVX512_H
 
+#include "cpu/gemm_gelu.h"
 #include "cpu/gemm_job.h"
 
 #include <immintrin.h>
@@ -158,18 +159,6 @@ INLINE void store_rows(uint32_t *dst, const __m512i r[16], int64_t n)
 
 /* ---- epilogue ------------------------------------------------------------------------------------------------ */
 
-/* gelu(x) = max(x, 0) - h(|x|), h(t) = t/2 erfc(t/sqrt 2): h is a polynomial of degree 5 on each of 16 intervals of
- * [0, 6] (fitted near minimax, in units of an interval around its middle), its coefficients looked up in registers.
- * Largest error against double over [-8, 8]: 1.4e-7 for |x| < 4, then half an ulp of the result. */
-static const float gelu_table[6][16] = {
-    {3.79047238e-10f, 0.13522926f, 0.169864401f, 0.142562255f, 0.0940870717f, 0.0512234978f, 0.023460025f, 0.00912465621f, 0.00302924565f, 0.000860895379f, 0.000209814723f, 4.39017604e-05f, 7.89245132e-06f, 1.2196798e-06f, 1.62083026e-07f, 1.85266575e-08f},
-    {0.193548352f, 0.0797653049f, -0.00366630033f, -0.0438541062f, -0.0485886708f, -0.0356819108f, -0.0202627145f, -0.00934466626f, -0.00357678346f, -0.00114942703f, -0.000312237709f, -7.20102762e-05f, -1.41413084e-05f, -2.3696216e-06f, -3.39336282e-07f, -4.15766017e-08f},
-    {-0.05977818f, -0.051307857f, -0.031023642f, -0.00992113631f, 0.00358249666f, 0.00801922381f, 0.00683784299f, 0.0040634959f, 0.00187642919f, 0.000701209356f, 0.000216313609f, 5.57143867e-05f, 1.20669429e-05f, 2.20831703e-06f, 3.42640845e-07f, 4.5187651e-08f},
-    {-7.41807298e-06f, 0.00533278752f, 0.00752416253f, 0.00605047867f, 0.00288606551f, 0.00029132815f, -0.000841751695f, -0.00088885834f, -0.000552229583f, -0.000253039092f, -9.14096163e-05f, -2.68190197e-05f, -6.49486492e-06f, -1.31125353e-06f, -2.22156729e-07f, -3.17326077e-08f},
-    {0.00152117771f, 0.00102278928f, 4.88598598e-05f, -0.00068013079f, -0.000786283636f, -0.000469527935f, -0.000119658784f, 5.9905291e-05f, 8.83348766e-05f, 5.73604812e-05f, 2.59237913e-05f, 9.00845953e-06f, 2.50602125e-06f, 5.69913027e-07f, 1.07294483e-07f, 1.68604704e-08f},
-    {-5.00382303e-05f, -0.000168030514f, -0.000193328189f, -8.51362711e-05f, 3.43833017e-05f, 7.80380651e-05f, 5.52156016e-05f, 1.78757855e-05f, -3.10565861e-06f, -7.33640672e-06f, -4.84751172e-06f, -2.11210727e-06f, -6.92535082e-07f, -1.79555187e-07f, -3.77398131e-08f, -6.52556409e-09f},
-};
-
 typedef struct {
     __m512 c[6];
 } gelu_coef;
@@ -185,9 +174,9 @@ INLINE gelu_coef gelu_load(void)
 
 INLINE __m512 gelu(__m512 x, const gelu_coef *g)
 {
-    const __m512 magic = _mm512_set1_ps(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer in the low bits */
-    __m512 q = _mm512_mul_ps(_mm512_abs_ps(x), _mm512_set1_ps(2.5833333f));
-    q = _mm512_min_ps(q, _mm512_set1_ps(15.4990234375f)); /* NaN gives the limit: finite here, kept in the maximum below */
+    const __m512 magic = _mm512_set1_ps(GELU_MAGIC);
+    __m512 q = _mm512_mul_ps(_mm512_abs_ps(x), _mm512_set1_ps(GELU_SCALE));
+    q = _mm512_min_ps(q, _mm512_set1_ps(GELU_LIMIT)); /* NaN gives the limit: finite here, kept in the maximum below */
     __m512 n = _mm512_add_ps(q, magic), f = _mm512_sub_ps(q, _mm512_sub_ps(n, magic));
     __m512i i = _mm512_castps_si512(n); /* the permutation looks at the low four bits */
     __m512 p = _mm512_permutexvar_ps(i, g->c[5]);
