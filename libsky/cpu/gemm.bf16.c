@@ -1,4 +1,7 @@
-/* gemm.bf16.c -- kernel set for BF16 weights with AVX512_BF16: pairs of products, added in F32. */
+/* gemm.bf16.c -- kernel set for BF16 weights with AVX512_BF16: pairs of products, added in F32.
+ *
+ * Zen 4, 2026-11-23, tests/bench/bench_gemm, one core: tile alone in L2 97-99 % of the peak loop (236 GF/s); products of the
+ * model with packing and epilogue 80-90 % on a loaded machine, see docs/performance.md. */
 #if defined(__x86_64__)
 #include "cpu/gemm_avx512.h"
 
