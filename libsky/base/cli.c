@@ -214,6 +214,10 @@ int sky_cli_begin(sky_cli *c, int argc, char **argv)
     c->threads = (int)threads;
     if (rc < 0 && strcmp(c->progress, "auto") && strcmp(c->progress, "none") && strcmp(c->progress, "json"))
         rc = mistake(c, "--progress: '%s' is not auto, none or json", c->progress);
+    if (rc >= 0) { /* the program ends here: sky_cli_end is not called */
+        sky_free(c->args);
+        c->args = NULL;
+    }
     return rc;
 }
 
