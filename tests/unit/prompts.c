@@ -5,6 +5,7 @@
 #include "t.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -202,6 +203,51 @@ static void check_multi(void)
     OK(!make(lone, 0, &co, &o, NULL) && strstr(err.msg, "'a'"), "nothing in common: %s", err.msg);
 }
 
+/* From a shard on disk: classes present and listed, through its index alone. */
+static int write_shard(const char *path)
+{
+    sky_writer *w = NULL;
+    json_t *schema = json_pack("{s:{s:{s:[{s:i,s:s}]}}}", "fields", "label", "classes", "value", 0, "name", "sea");
+    int rc = sky_writer_open(&w, path, SKY_SHARD, schema, NULL, &err);
+    json_decref(schema);
+    for (int i = 0; i < 3 && !rc; i++) {
+        sky_sample s;
+        sky_sample_init(&s);
+        rc = sky_sample_begin(&s, i == 0 ? "a" : i == 1 ? "b" : "c", &err);
+        sky_field *f = rc ? NULL : sky_sample_add(&s, "label", &err);
+        if (!f || sky_field_alloc(f, SKY_U8, 2, (uint64_t[]){2, 2}, 1, &err) || sky_field_set_dims(f, "yx", &err))
+            return -1;
+        json_object_set_new(f->meta, "role", json_string("label"));
+        ((uint8_t *)f->data)[3] = 3; /* classes 0 and 3 */
+        if (i == 2)
+            json_object_set_new(s.meta, "listed_classes", json_pack("[i]", 3));
+        rc = sky_writer_put(w, &s, &err);
+    }
+    return rc ? rc : sky_writer_close(w, &err);
+}
+
+static void check_shard(void)
+{
+    char path[] = "/tmp/sky-prompts-XXXXXX";
+    int fd = mkstemp(path);
+    if (fd >= 0)
+        close(fd);
+    sky_shard *s = NULL;
+    sky_catalogue *c = NULL;
+    sky_prompts *p = NULL;
+    const sky_catalogue_opts co = {0};
+    const sky_prompts_opts o = {.seed = 5};
+    OK(!write_shard(path) && !sky_shard_open(&s, path, NULL, &err) && !sky_catalogue_open(&c, &co, &err) && !sky_catalogue_add_shard(c, s, &err) &&
+           sky_catalogue_count(c) == 3 && !sky_prompts_make(&p, c, &o, NULL, &err), "from a shard (%s)", err.msg);
+    /* c is asked for class 3 only, and offers nothing else: a and b prompt each other for class 0, which a table names */
+    OK(p && sky_prompts_count(p) == 5 && !strcmp(sky_prompts_at(p, 0)->prompt, "b") && sky_prompts_at(p, 0)->cls == 0 && !strcmp(sky_prompts_at(p, 4)->query, "c") && sky_prompts_at(p, 4)->cls == 3,
+       "its index carries classes, listed classes and the schema's names");
+    sky_prompts_free(p);
+    sky_catalogue_close(c);
+    sky_shard_close(s);
+    unlink(path);
+}
+
 /* ---- slots -------------------------------------------------------------------------------------------------------- */
 
 static void check_slots(void)
@@ -240,6 +286,7 @@ int main(void)
     check_rule();
     check_draws();
     check_multi();
+    check_shard();
     check_slots();
     return END();
 }
