@@ -136,7 +136,7 @@ enum { SLOT_FREE, SLOT_WAITING, SLOT_RUNNING, SLOT_DONE };
 
 struct sky_queue {
     pthread_mutex_t lock;
-    pthread_cond_t changed;
+    pthread_cond_t work, done; /* for workers: a job waits; for putter and getter: the oldest is done, or a place is free */
     uint64_t put, taken, got; /* jobs ever put, taken by a worker, returned; got <= taken <= put */
     int depth, ended, quit, threads;
     void (*fn)(void *);
@@ -153,7 +153,7 @@ static void *queue_worker(void *arg)
     pthread_mutex_lock(&q->lock);
     for (;;) {
         while (q->taken == q->put && !q->quit)
-            pthread_cond_wait(&q->changed, &q->lock);
+            pthread_cond_wait(&q->work, &q->lock);
         if (q->quit)
             break;
         struct slot *s = &q->slot[q->taken++ % (uint64_t)q->depth];
@@ -162,7 +162,8 @@ static void *queue_worker(void *arg)
         q->fn(s->job);
         pthread_mutex_lock(&q->lock);
         s->state = SLOT_DONE;
-        pthread_cond_broadcast(&q->changed);
+        if (s == &q->slot[q->got % (uint64_t)q->depth]) /* only the oldest can be got */
+            pthread_cond_broadcast(&q->done);
     }
     pthread_mutex_unlock(&q->lock);
     return NULL;
@@ -184,7 +185,8 @@ int sky_queue_open(sky_queue **out, int threads, int depth, void (*fn)(void *), 
         return sky_fail(e, SKY_ENOMEM, "work queue: out of memory");
     }
     pthread_mutex_init(&q->lock, NULL);
-    pthread_cond_init(&q->changed, NULL);
+    pthread_cond_init(&q->work, NULL);
+    pthread_cond_init(&q->done, NULL);
     q->depth = depth;
     q->fn = fn;
     for (; q->threads < threads; q->threads++)
@@ -200,9 +202,9 @@ void sky_queue_put(sky_queue *q, void *job)
 {
     pthread_mutex_lock(&q->lock);
     while (q->put - q->got == (uint64_t)q->depth)
-        pthread_cond_wait(&q->changed, &q->lock);
+        pthread_cond_wait(&q->done, &q->lock);
     q->slot[q->put++ % (uint64_t)q->depth] = (struct slot){job, SLOT_WAITING};
-    pthread_cond_broadcast(&q->changed);
+    pthread_cond_signal(&q->work);
     pthread_mutex_unlock(&q->lock);
 }
 
@@ -210,7 +212,7 @@ void sky_queue_end(sky_queue *q)
 {
     pthread_mutex_lock(&q->lock);
     q->ended = 1;
-    pthread_cond_broadcast(&q->changed);
+    pthread_cond_broadcast(&q->done);
     pthread_mutex_unlock(&q->lock);
 }
 
@@ -220,12 +222,12 @@ void *sky_queue_get(sky_queue *q)
     pthread_mutex_lock(&q->lock);
     struct slot *s = &q->slot[q->got % (uint64_t)q->depth];
     while (!(q->got < q->put && s->state == SLOT_DONE) && !(q->ended && q->got == q->put))
-        pthread_cond_wait(&q->changed, &q->lock);
+        pthread_cond_wait(&q->done, &q->lock);
     if (q->got < q->put) {
         job = s->job;
         s->state = SLOT_FREE;
         q->got++;
-        pthread_cond_broadcast(&q->changed);
+        pthread_cond_broadcast(&q->done);
     }
     pthread_mutex_unlock(&q->lock);
     return job;
@@ -247,11 +249,12 @@ void sky_queue_close(sky_queue *q)
         return;
     pthread_mutex_lock(&q->lock);
     q->quit = 1;
-    pthread_cond_broadcast(&q->changed);
+    pthread_cond_broadcast(&q->work);
     pthread_mutex_unlock(&q->lock);
     for (int i = 0; i < q->threads; i++)
         pthread_join(q->id[i], NULL);
-    pthread_cond_destroy(&q->changed);
+    pthread_cond_destroy(&q->work);
+    pthread_cond_destroy(&q->done);
     pthread_mutex_destroy(&q->lock);
     sky_free(q->id);
     sky_free(q->slot);
