@@ -40,13 +40,14 @@ $(BUILD)/%.avx512.c.o: override CFLAGS += -march=x86-64-v4 -mprefer-vector-width
 $(BUILD)/%.bf16.c.o:   override CFLAGS += -march=x86-64-v4 -mavx512bf16 -mprefer-vector-width=512
 # 64-byte vectors are arguments of inlined functions only; gcc notes that their calling convention once changed.
 $(BUILD)/libsky/cpu/row_kernels%.o: override CFLAGS += -Wno-psabi
-$(BUILD)/libsky/geo/%.c.o: CPPFLAGS += $(GDAL_CFLAGS)
+$(BUILD)/libsky/geo/%.c.o $(BUILD)/tests/bench/geo_%.c.o: CPPFLAGS += $(GDAL_CFLAGS)
 
 LIB_SRC   := $(sort $(wildcard $(foreach d,base format tensor cpu nn train data score,libsky/$(d)/*.c)))
 GEO_SRC   := $(sort $(wildcard libsky/geo/*.c libsky/ingest/*.c))
 TEST_SRC  := $(sort $(wildcard tests/unit/*.c tests/tools/*.c tests/golden.c tests/bench/*.c))
 # Tests and tools under these names link the geographic library too.
 GEO_TESTS := $(patsubst %.c,%,$(notdir $(wildcard tests/unit/geo_*.c)))
+GEO_BENCH := $(patsubst %.c,%,$(notdir $(wildcard tests/bench/geo_*.c)))
 CLI_TESTS := $(sort $(wildcard tests/cli/*.t))
 CONFIGS   := $(sort $(wildcard pipelines/*.yaml))
 # GDAL and its drivers keep global state until exit: not ours to free.
@@ -58,7 +59,7 @@ UNIT  := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/*.c))
 FUZZ  := $(patsubst tests/fuzz/%.c,%,$(filter-out tests/fuzz/replay.c,$(wildcard tests/fuzz/*.c)))
 TESTS := $(patsubst %.c,$(BUILD)/tests/%,$(notdir $(TEST_SRC))) $(FUZZ:%=$(BUILD)/tests/fuzz_%)
 ifeq ($(NEED_GEO),)
-TESTS := $(filter-out $(GEO_TESTS:%=$(BUILD)/tests/%),$(TESTS))
+TESTS := $(filter-out $(GEO_TESTS:%=$(BUILD)/tests/%) $(GEO_BENCH:%=$(BUILD)/tests/%),$(TESTS))
 UNIT  := $(filter-out $(GEO_TESTS:%=$(BUILD)/tests/%),$(UNIT))
 endif
 
@@ -87,6 +88,9 @@ $(BUILD)/bin/%: $(BUILD)/cmd/%.c.o $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
+$(GEO_BENCH:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/tests/bench/%.c.o
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(GDAL_LIBS) $(LIBS)
 $(GEO_TESTS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/tests/unit/%.c.o $(GEO) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(GDAL_LIBS) $(LIBS)
