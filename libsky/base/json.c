@@ -2,17 +2,23 @@
 #include "base/io.h"
 #include "base/mem.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum { JSON_FILE_LIMIT = 64 << 20, JSON_DEPTH = 64 };
 
 /* jansson allocates through the same door as everything else, so that the failing-allocation tests reach it. */
-static _Thread_local int heap_failed; /* jansson calls a name it has no memory for a syntax error */
+/* When memory fails, jansson 2.14's scanner drops characters (and then aborts over an escape cut in half) or calls it a
+ * syntax error. So a failure is remembered, the scanner gets its few bytes if the system has any left, and what was
+ * parsed is thrown away afterwards. */
+static _Thread_local int heap_failed;
 static void *json_alloc(size_t n)
 {
     void *p = sky_alloc(n);
-    heap_failed |= !p;
-    return p;
+    if (p)
+        return p;
+    heap_failed = 1;
+    return malloc(n);
 }
 static void use_our_heap(void) __attribute__((constructor));
 static void use_our_heap(void) { json_set_alloc_funcs(json_alloc, sky_free); }
@@ -46,8 +52,10 @@ int sky_json_parse(json_t **out, const char *p, size_t n, const char *where, sky
         return sky_fail(e, SKY_ELIMIT, "%s: JSON nested deeper than %d levels", where, JSON_DEPTH);
     heap_failed = 0;
     *out = json_loadb(p, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &je);
-    if (*out)
+    if (*out && !heap_failed)
         return SKY_OK;
+    json_decref(*out);
+    *out = NULL;
     if (json_error_code(&je) == json_error_out_of_memory || heap_failed)
         return sky_fail(e, SKY_ENOMEM, "%s: out of memory", where);
     return sky_fail(e, SKY_ECORRUPT, "%s: not valid JSON: %s (line %d, byte %d)", where, je.text, je.line, je.position);

@@ -56,12 +56,15 @@ int sky_corpus_find(const sky_corpus *c, const char *id, sky_place *at, sky_err 
 {
     *at = (sky_place){.file = -1};
     for (int i = 0; i < c->n; i++) {
-        int64_t r = sky_shard_find(c->shard[i], id);
-        if (r < 0)
+        uint64_t r;
+        int rc = sky_shard_find(c->shard[i], id, &r, e);
+        if (rc < 0)
+            return rc;
+        if (!rc)
             continue;
         if (at->file >= 0)
             return sky_fail(e, SKY_ECORRUPT, "sample '%s' is in both %s and %s", id, c->paths[at->file], c->paths[i]);
-        *at = (sky_place){i, (uint64_t)r};
+        *at = (sky_place){i, r};
     }
     return SKY_OK;
 }

@@ -172,8 +172,8 @@ int sky_catalogue_add(sky_catalogue *c, const json_t *entry, const json_t *schem
 int sky_catalogue_add_shard(sky_catalogue *c, const sky_shard *s, sky_err *e)
 {
     for (uint64_t i = 0; i < sky_shard_count(s); i++) {
-        const json_t *entry = sky_shard_entry(s, i);
-        int rc = entry ? sky_catalogue_add(c, entry, sky_shard_schema(s), e) : sky_fail(e, SKY_ECORRUPT, "index entry %" PRIu64 " is not there", i);
+        const json_t *entry = sky_shard_entry(s, i, e);
+        int rc = entry ? sky_catalogue_add(c, entry, sky_shard_schema(s), e) : e->code;
         if (rc)
             return rc;
     }

@@ -268,23 +268,27 @@ static const sky_index_row *row_of(const sky_shard *s, uint64_t i, const region 
     return &(*reg)->part.row[i - (*reg)->first];
 }
 
-/* With the lock held. NULL: not valid JSON, or memory. */
-static json_t *entry_at(sky_shard *s, uint64_t i)
+/* With the lock held. NULL: not valid JSON, or memory; e says which. */
+static json_t *entry_at(sky_shard *s, uint64_t i, sky_err *e)
 {
     const region *reg;
     const sky_index_row *w = row_of(s, i, &reg);
-    if (!s->entry[i] && (sky_json_parse(&s->entry[i], reg->part.text.p + w->text, w->ntext, "index entry", NULL)))
+    if (!s->entry[i] && (sky_json_parse(&s->entry[i], reg->part.text.p + w->text, w->ntext, "index entry", e))) {
+        sky_wrap(e, "%s: record %" PRIu64, s->path, i);
         s->entry[i] = NULL;
+    }
     return s->entry[i];
 }
 
-const json_t *sky_shard_entry(const sky_shard *shard, uint64_t i)
+const json_t *sky_shard_entry(const sky_shard *shard, uint64_t i, sky_err *e)
 {
     sky_shard *s = (sky_shard *)shard; /* the cache of parsed entries is not part of its value */
-    if (i >= s->count)
+    if (i >= s->count) {
+        sky_fail(e, SKY_EUSAGE, "%s: record %" PRIu64 " of %" PRIu64, s->path, i, s->count);
         return NULL;
+    }
     pthread_mutex_lock(&s->lock);
-    const json_t *v = entry_at(s, i);
+    const json_t *v = entry_at(s, i, e);
     pthread_mutex_unlock(&s->lock);
     return v;
 }
@@ -310,11 +314,11 @@ static int make_order(sky_shard *s)
     return 0;
 }
 
-static int64_t find_locked(sky_shard *s, const char *id)
+static int find_locked(sky_shard *s, const char *id, uint64_t *i, sky_err *e)
 {
     uint64_t key = sky_fnv1a(id), lo = 0, hi = s->count;
     if (make_order(s))
-        return -1;
+        return sky_fail(e, SKY_ENOMEM, "%s: index: out of memory", s->path);
     while (lo < hi) {
         uint64_t mid = lo + (hi - lo) / 2;
         if (s->order[mid].key < key)
@@ -323,20 +327,24 @@ static int64_t find_locked(sky_shard *s, const char *id)
             hi = mid;
     }
     for (; lo < s->count && s->order[lo].key == key; lo++) {
-        const char *have = json_string_value(json_object_get(entry_at(s, s->order[lo].i), "id"));
+        *i = s->order[lo].i;
+        const json_t *entry = entry_at(s, *i, e);
+        if (!entry)
+            return SKY_ENOMEM; /* the index's checksum was right, so its text is */
+        const char *have = json_string_value(json_object_get(entry, "id"));
         if (have && !strcmp(have, id))
-            return (int64_t)s->order[lo].i;
+            return 1;
     }
-    return -1;
+    return 0;
 }
 
-int64_t sky_shard_find(const sky_shard *shard, const char *id)
+int sky_shard_find(const sky_shard *shard, const char *id, uint64_t *i, sky_err *e)
 {
     sky_shard *s = (sky_shard *)shard;
     pthread_mutex_lock(&s->lock);
-    int64_t i = find_locked(s, id);
+    int rc = find_locked(s, id, i, e);
     pthread_mutex_unlock(&s->lock);
-    return i;
+    return rc;
 }
 
 const char *sky_shard_id_at(const sky_shard *s, uint64_t base, uint64_t number)
@@ -344,7 +352,7 @@ const char *sky_shard_id_at(const sky_shard *s, uint64_t base, uint64_t number)
     for (size_t i = 0; i < s->nreg; i++) {
         const sky_index_part *p = &s->reg[i].part;
         if (s->reg[i].base == base && number - p->first < p->n)
-            return json_string_value(json_object_get(sky_shard_entry(s, s->reg[i].first + number - p->first), "id"));
+            return json_string_value(json_object_get(sky_shard_entry(s, s->reg[i].first + number - p->first, NULL), "id"));
     }
     return NULL;
 }

@@ -74,9 +74,10 @@ int sky_shard_open(sky_shard **out, const char *path, const sky_limits *lim, sky
 const json_t *sky_shard_schema(const sky_shard *s);
 uint64_t sky_shard_count(const sky_shard *s);
 /* Borrowed index entry i: {"id":..., "classes":{FIELD:[...]}, "absent":[...], "split":..., "listed_classes":[...], ...};
- * valid until close. */
-const json_t *sky_shard_entry(const sky_shard *s, uint64_t i);
-int64_t sky_shard_find(const sky_shard *s, const char *id); /* record number or -1; O(log n) or hash */
+ * valid until close. NULL with e filled: memory, or no such record. */
+const json_t *sky_shard_entry(const sky_shard *s, uint64_t i, sky_err *e);
+/* 1 and *i its record number, 0 when there is none, < 0: memory. O(log n). */
+int sky_shard_find(const sky_shard *s, const char *id, uint64_t *i, sky_err *e) SKY_MUST_USE;
 /* Record i, only the named fields' bytes (NULL: all); thread-safe (pread). */
 int sky_shard_read(sky_shard *s, uint64_t i, const char *const *names, sky_sample *out, sky_err *e) SKY_MUST_USE;
 void sky_shard_close(sky_shard *s);

@@ -131,7 +131,9 @@ static int is_absent(const json_t *entry, const char *field)
 
 static int add_entry(sky_truth *t, int shard, uint64_t record, sky_err *e)
 {
-    const json_t *entry = sky_shard_entry(t->shard[shard], record);
+    const json_t *entry = sky_shard_entry(t->shard[shard], record, e);
+    if (!entry)
+        return sky_wrap(e, "labels");
     const char *id = json_string_value(json_object_get(entry, "id"));
     if (!id)
         return sky_fail(e, SKY_ECORRUPT, "%s: index entry %llu has no id", t->paths[shard], (unsigned long long)record);
@@ -184,7 +186,9 @@ static int learn_classes(sky_truth *t, sky_err *e)
     const uint8_t *valid;
     int rc = t->have ? SKY_OK : sky_truth_read(t, 0, &m, &valid, e);
     for (uint64_t i = 0; !rc && i < t->n; i++) {
-        const json_t *entry = sky_shard_entry(t->shard[t->item[i].shard], t->item[i].record);
+        const json_t *entry = sky_shard_entry(t->shard[t->item[i].shard], t->item[i].record, e);
+        if (!entry)
+            return sky_wrap(e, "labels");
         const json_t *list = json_object_get(json_object_get(entry, "classes"), t->field);
         if (list)
             rc = present_from_index(t, &t->item[i], list, e);

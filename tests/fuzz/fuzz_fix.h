@@ -66,15 +66,16 @@ static inline void fuzz_by_index(const uint8_t *p, size_t n, const sky_limits *l
     sky_shard *h;
     sky_err e;
     sky_sample s = {0};
+    uint64_t at;
     int fd = memfd_create("shard", 0);
     if (fd < 0 || write(fd, p, n) != (ssize_t)n)
         abort();
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     if (!sky_shard_open(&h, path, lim, &e)) {
         for (uint64_t i = 0; i < sky_shard_count(h) && i < 64; i++) {
-            const char *id = json_string_value(json_object_get(sky_shard_entry(h, i), "id"));
+            const char *id = json_string_value(json_object_get(sky_shard_entry(h, i, NULL), "id"));
             if (id)
-                (void)sky_shard_find(h, id);
+                (void)!sky_shard_find(h, id, &at, NULL);
             if (sky_shard_read(h, i, NULL, &s, &e))
                 continue;
         }

@@ -13,6 +13,14 @@ static char path[128];
 enum { N = 5 };
 static uint64_t hash[N], starts[N], ends[N + 1]; /* byte where record i's last frame ends; ends[N]: of the shard */
 
+/* Record number of id, or -1. */
+static int64_t found_at(const sky_shard *h, const char *id)
+{
+    sky_err e;
+    uint64_t i;
+    return sky_shard_find(h, id, &i, &e) == 1 ? (int64_t)i : -1;
+}
+
 static void write_shard(const char *to, int n)
 {
     sky_err e;
@@ -170,19 +178,20 @@ static void random_access(void)
     sky_err e = {0};
     sky_shard *h;
     sky_sample s = {0};
+    uint64_t at;
     const char *const label[] = {"label", NULL};
     OK(sky_shard_open(&h, path, NULL, &e) == 0 && sky_shard_count(h) == N, "opened by its index (%s)", e.msg);
     int good = 0;
     for (int i = N - 1; i >= 0; i--)
         good += !sky_shard_read(h, (uint64_t)i, NULL, &s, &e) && sky_sample_hash(&s) == hash[i] && s.seq == (uint64_t)i;
     OK(good == N, "every record, backwards (%s)", e.msg);
-    OK(sky_shard_find(h, "tile/00003 \xc3\xa9") == 3 && sky_shard_find(h, "tile/9") == -1, "found by id");
+    OK(sky_shard_find(h, "tile/00003 \xc3\xa9", &at, &e) == 1 && at == 3 && sky_shard_find(h, "tile/9", &at, &e) == 0, "found by id");
     OK(!sky_shard_read(h, 2, label, &s, &e) && sky_sample_field(&s, "label")->data && !sky_sample_field(&s, "s2")->data, "one field");
-    const json_t *v = sky_shard_entry(h, 1);
+    const json_t *v = sky_shard_entry(h, 1, &e);
     char *text = sky_json_dump(v);
     OK(text && !strcmp(text, "{\"id\":\"tile/00001 \xc3\xa9\",\"classes\":{\"label\":[1,2,3]},\"absent\":[\"s1\"],\"by_reference\":[\"scene\"],\"split\":\"train\"}"), "index entry: %s", text);
     sky_free(text);
-    OK(!sky_shard_entry(h, N) && sky_shard_read(h, N, NULL, &s, &e) == SKY_EUSAGE, "no record beyond the last");
+    OK(!sky_shard_entry(h, N, &e) && sky_shard_read(h, N, NULL, &s, &e) == SKY_EUSAGE, "no record beyond the last");
     OK(!strcmp(json_string_value(json_object_get(sky_shard_schema(h), "dataset")), "made"), "the schema");
     sky_shard_close(h);
     sky_sample_free(&s);
@@ -224,7 +233,7 @@ static void many(void)
     OK(!bad && !sky_writer_close(w, &e), "two shards of 70000 (%s)", e.msg);
     snprintf(file, sizeof file, "%s/many-01.sky", dir);
     OK(!sky_shard_open(&h, file, NULL, &e) && sky_shard_count(h) == 70000, "index of two blocks (%s)", e.msg);
-    OK(sky_shard_find(h, "139999") == 69999 && sky_shard_find(h, "135537") == 65537 && sky_shard_find(h, "1") == -1, "found across blocks");
+    OK(found_at(h, "139999") == 69999 && found_at(h, "135537") == 65537 && found_at(h, "1") == -1, "found across blocks");
     OK(!sky_shard_read(h, 65536, NULL, &s, &e) && !strcmp(s.id, "135536"), "the first of the second block (%s)", e.msg);
     sky_shard_close(h);
     int rc = sky_reader_open(&r, p, 1, NULL, &e);
