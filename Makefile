@@ -146,6 +146,10 @@ $(BUILD)/tests/libfuzzer_%: $(BUILD)/tests/fuzz/%.c.o $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 
+bench: setup ## every benchmark beside its yardstick (tests/bench/all.sh says which variables it takes)
+	@$(MAKE) --no-print-directory tests
+	@BUILD=$(BUILD) tests/bench/all.sh
+
 install: all ## install tools, man pages, datasets and configurations under PREFIX
 	install -d $(DESTDIR)$(PREFIX)/bin $(addprefix $(DESTDIR)$(PREFIX)/share/,man/man1 man/man5 skysense/datasets skysense/configs)
 	install -m 755 $(BIN) $(DESTDIR)$(PREFIX)/bin
@@ -168,7 +172,7 @@ help: ## list these targets
 print-config: ## show what was found
 	@echo 'CC=$(CC)  CFLAGS=$(CFLAGS)'; echo 'GDAL=$(if $(GDAL_LIBS),yes,no)  TOOLS=$(TOOLS)  STATIC=$(STATIC)'
 
-.PHONY: all tests setup demo check check-built asan fuzz fuzz-built install uninstall clean help print-config
+.PHONY: all tests setup demo check check-built bench asan fuzz fuzz-built install uninstall clean help print-config
 .SECONDARY:
 %.d: ;
 Makefile: ;
