@@ -114,7 +114,7 @@ head -2 "$T/p.tsv" >"$T/two.tsv"
 small=(-m "$T/w.safetensors" --prompts "$T/two.tsv" --size 128 --no-provenance --batch 2 --threads 1 --probabilities "$T/q.sky")
 "$infer" "${small[@]}" >"$T/good" 2>"$T/err"
 odd=""
-step=${SWEEP_STEP:-97}
+step=${SWEEP_STEP:-293}
 for ((k = 1; k < 20000; k += step)); do
     SKY_TEST_FAIL_ALLOC=$k "$infer" "${small[@]}" >"$T/out" 2>"$T/err"
     got=$?
