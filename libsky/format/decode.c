@@ -25,7 +25,7 @@ static void drop_packed(sky_found *f)
     if (f->pile)
         sky_pile_give(f->pile, f->packed, f->npacked);
     else
-        drop_packed(f);
+        sky_free(f->packed);
 }
 
 void sky_found_free(sky_found *f)
