@@ -411,8 +411,11 @@ static void copy_far(void *y, const void *x, int64_t bytes)
     int64_t i = -(int64_t)(uintptr_t)to & 63;
     i = i < bytes ? i : bytes;
     memcpy(to, from, (size_t)i);
-    for (; i + 64 <= bytes; i += 64)
-        store_far((float *)(void *)(to + i), load((const float *)(const void *)(from + i)));
+    for (; i + 64 <= bytes; i += 64) {
+        vf v; /* bytes of any type: from need not be aligned to a float */
+        memcpy(&v, from + i, sizeof v);
+        store_far((float *)(void *)(to + i), v);
+    }
     memcpy(to + i, from + i, (size_t)(bytes - i));
 }
 
