@@ -32,7 +32,7 @@ static const sky_opt opts[] = {
     {"verify", 0, SKY_OPT_FLAG, &verify, NULL, "read and check everything, name every damage", 0, 0},
     {"recover", 0, SKY_OPT_FLAG, &recover, NULL, "write the intact records to -o, name what is lost", 0, 0},
     {"extract", 0, SKY_OPT_STR, &extract, "FORMAT", "files from records: png, npz or tif, into -C", 0, 0},
-    {"directory", 'C', SKY_OPT_STR, &into, "DIR", "where --extract writes [.]", 0, 0},
+    {"directory", 'C', SKY_OPT_STR, &into, "DIR", "where --extract writes; made if it is missing [.]", 0, 0},
     {"fields", 0, SKY_OPT_STR, &fields, "A,B", "only these fields, for --extract [all that fit]", 0, 0},
     {"to-tar", 0, SKY_OPT_FLAG, &to_tar, NULL, "write a WebDataset tar to -o [standard output]", 0, 0},
     {"from-tar", 0, SKY_OPT_FLAG, &from_tar, NULL, "inputs are WebDataset tars", 0, 0},

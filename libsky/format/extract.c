@@ -2,6 +2,7 @@
 #include "format/npy.h"
 #include "format/png.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -25,7 +26,7 @@ int sky_extract_open(sky_extract **out, const char *format, const char *dir, con
         k++;
     if (k == 3)
         return sky_fail(e, SKY_EUSAGE, "--extract: '%s' is not png, npz or tif", format);
-    if (stat(dir, &st))
+    if ((mkdir(dir, 0777) && errno != EEXIST) || stat(dir, &st))
         return sky_fail_errno(e, SKY_EIO, "%s", dir);
     if (!S_ISDIR(st.st_mode))
         return sky_fail(e, SKY_EIO, "%s: not a directory", dir);

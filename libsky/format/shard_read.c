@@ -328,6 +328,14 @@ static int append_frame(sky_reader *r, sky_found *f, int k, uint64_t *have, sky_
     return SKY_OK;
 }
 
+/* A file's end is found before its last bytes are skipped, so the message says what was wanted, not where it ends. */
+static int skip_frames(sky_reader *r, uint64_t n, sky_err *e)
+{
+    const uint64_t at = sky_in_offset(r->in);
+    int rc = sky_in_skip(r->in, n, "the record", e);
+    return rc == SKY_ECORRUPT ? sky_fail(e, rc, "not all of the %" PRIu64 " bytes from byte %" PRIu64 " on are there", n, at) : rc;
+}
+
 /* The line first, here, to learn which frames are wanted. Damage in it is the record's, told in its turn. */
 static int read_some_frames(sky_reader *r, sky_found *f, sky_err *e)
 {
@@ -337,7 +345,7 @@ static int read_some_frames(sky_reader *r, sky_found *f, sky_err *e)
         return rc;
     if ((f->rc = sky_decode_line(f, &f->err))) {
         sky_at_byte(&f->err, f->frames_at);
-        return sky_in_skip(r->in, left, "the record", e);
+        return skip_frames(r, left, e);
     }
     for (int i = 0, k = 0; i < f->s.nfields && !rc; i++) {
         if (!sky_field_inline(&f->s.fields[i]))
@@ -346,7 +354,7 @@ static int read_some_frames(sky_reader *r, sky_found *f, sky_err *e)
         if (sky_wanted(r, f->s.fields[i].name))
             rc = append_frame(r, f, k, &have, e);
         else
-            rc = sky_in_skip(r->in, f->lead.frame[k].csize, "the record", e);
+            rc = skip_frames(r, f->lead.frame[k].csize, e);
     }
     return rc;
 }

@@ -107,8 +107,8 @@ status 0 "--info" "$pack" --info "$tmp/s-000.sky"
 ok $? "shows the chain of programs"
 
 # ---- files
-mkdir "$tmp/x"
-status 0 "--extract png" "$pack" --extract png -C "$tmp/x" "$tmp/a.sky"
+status 4 "--extract makes its folder, not the one above" "$pack" --extract png -C "$tmp/no/x" "$tmp/a.sky"
+status 0 "--extract png, into a folder that it makes" "$pack" --extract png -C "$tmp/x" "$tmp/a.sky"
 status 0 "--extract tif" "$pack" --extract tif --fields s2,label -C "$tmp/x" "$tmp/a.sky"
 status 0 "--extract npz" "$pack" --extract npz -C "$tmp/x" "$tmp/a.sky"
 [ "$(find "$tmp/x" -name '*.png' | wc -l)" = 60 ] && [ "$(find "$tmp/x" -name '*.tif' | wc -l)" = 60 ] && [ "$(find "$tmp/x" -name '*.npz' | wc -l)" = 30 ]
