@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static sky_strlist labels, ignore;
 static const char *field = "pred", *label_field = "label", *class_list, *prompts_file, *confusion;
@@ -134,8 +135,8 @@ static int predictions(sky_cli *c, target *t, sky_err *e)
     sky_reader *r;
     const char *names[] = {field, NULL};
     int rc = sky_reader_open(&r, c->args, c->nargs, NULL, e);
-    if (rc)
-        return rc;
+    if (rc) /* "--labels l.sky p.sky" looks right and is not */
+        return c->nargs || labels.n < 2 ? rc : sky_wrap(e, "no predictions (the %d names after --labels are all labels; -- ends them)", labels.n);
     sky_reader_threads(r, c->threads);
     rc = sky_reader_select(r, names, e);
     if (!rc)
@@ -233,6 +234,8 @@ static int run(sky_cli *c, sky_err *e)
     for (int i = 0; i < labels.n; i++)
         if (!strcmp(labels.v[i], "-"))
             return sky_fail(e, SKY_EUSAGE, "--labels -: labels are looked up by id, which a stream cannot do; write a shard first (sky-pack -o labels.sky)");
+    if (!c->nargs && isatty(STDIN_FILENO))
+        return sky_fail(e, SKY_EUSAGE, "no predictions: all names after --labels are labels, -- ends them; or give predictions on standard input");
     if (picture && !strcmp(picture, "-"))
         return sky_fail(e, SKY_EUSAGE, "--picture -: standard output carries the scores; name a file");
     if (csv && c->json)

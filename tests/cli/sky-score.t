@@ -134,6 +134,8 @@ run 2 --labels - -- good.sky && says "sky-pack -o"
 ok $? "labels on standard input are refused with the way out"
 run 2 good.sky && says "which labels"
 ok $? "no labels"
+run 3 --labels labels-0.sky labels-1.sky </dev/null && says "-- ends them"
+ok $? "predictions named among the labels"
 run 2 --labels labels-0.sky --ignore x -- good.sky
 ok $? "--ignore x"
 run 2 --labels labels-0.sky --json --csv -- good.sky
