@@ -252,7 +252,7 @@ int main(int argc, char **argv)
         {0},
     };
     char versions[160];
-    snprintf(versions, sizeof versions, "%s", sky_geo_version());
+    snprintf(versions, sizeof versions, "%s\n", sky_geo_version());
     sky_cli cli = {.prog = "sky-ingest",
                    .summary = "read a data set as downloaded and write it as a stream of samples",
                    .usage = "sky-ingest --dataset NAME [options] PATH...",

@@ -246,7 +246,7 @@ int sky_cli_end(sky_cli *c, int rc, sky_err *e)
     else if (lost)
         fprintf(stderr, "%s: standard output: %s\n", c->prog, strerror(err));
     if (c->skipped && !c->quiet)
-        fprintf(stderr, "%s: %llu records skipped\n", c->prog, (unsigned long long)c->skipped);
+        fprintf(stderr, "%s: %llu record%s skipped\n", c->prog, (unsigned long long)c->skipped, c->skipped == 1 ? "" : "s");
     sky_free(c->args);
     c->args = NULL;
     if (rc < 0)
