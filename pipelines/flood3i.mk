@@ -11,6 +11,8 @@ OUT     ?= out/flood3i
 BIN     ?= build/bin
 DTYPE   ?= bf16
 SEED    ?= 1
+# Side of each picture on the canvas; the released model was made for 512.
+SIZE    ?= 512
 SHELL   := bash
 .SHELLFLAGS := -o pipefail -ec
 .DELETE_ON_ERROR:
@@ -26,7 +28,7 @@ $(OUT)/prompts.tsv: $(OUT)/val.sky
 	$(BIN)/sky-infer --make-prompts $(SEED) $< > $@
 
 $(OUT)/pred.sky: $(OUT)/prompts.tsv $(OUT)/val.sky $(WEIGHTS)
-	$(BIN)/sky-infer -m $(WEIGHTS) --config $(CONFIG) --dtype $(DTYPE) --seed $(SEED) --prompts $< $(OUT)/val.sky | $(BIN)/sky-pack -o $@
+	$(BIN)/sky-infer -m $(WEIGHTS) --config $(CONFIG) --dtype $(DTYPE) --size $(SIZE) --seed $(SEED) --prompts $< $(OUT)/val.sky | $(BIN)/sky-pack -o $@
 
 $(OUT)/score.txt: $(OUT)/pred.sky
 	$(BIN)/sky-score --labels $(OUT)/val.sky --prompts $(OUT)/prompts.tsv $< > $@
