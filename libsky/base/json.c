@@ -11,14 +11,14 @@ enum { JSON_FILE_LIMIT = 64 << 20, JSON_DEPTH = 64 };
 /* When memory fails, jansson 2.14's scanner drops characters (and then aborts over an escape cut in half) or calls it a
  * syntax error. So a failure is remembered, the scanner gets its few bytes if the system has any left, and what was
  * parsed is thrown away afterwards. */
-static _Thread_local int heap_failed;
+static _Thread_local int heap_failed, scanning;
 static void *json_alloc(size_t n)
 {
     void *p = sky_alloc(n);
     if (p)
         return p;
     heap_failed = 1;
-    return malloc(n);
+    return scanning ? malloc(n) : NULL; /* elsewhere jansson passes a failure on */
 }
 static void use_our_heap(void) __attribute__((constructor));
 static void use_our_heap(void) { json_set_alloc_funcs(json_alloc, sky_free); }
@@ -51,7 +51,9 @@ int sky_json_parse(json_t **out, const char *p, size_t n, const char *where, sky
     if (too_deep(p, n))
         return sky_fail(e, SKY_ELIMIT, "%s: JSON nested deeper than %d levels", where, JSON_DEPTH);
     heap_failed = 0;
+    scanning = 1;
     *out = json_loadb(p, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &je);
+    scanning = 0;
     if (*out && !heap_failed)
         return SKY_OK;
     json_decref(*out);
