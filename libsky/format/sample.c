@@ -179,7 +179,8 @@ int sky_field_alloc(sky_field *f, sky_dtype t, int ndim, const uint64_t *shape, 
     f->nbytes = n;
     f->dtype = t;
     f->ndim = ndim;
-    memmove(f->shape, shape, (size_t)ndim * sizeof *shape);
+    if (ndim) /* a scalar may come without a shape */
+        memmove(f->shape, shape, (size_t)ndim * sizeof *shape);
     return SKY_OK;
 }
 

@@ -55,6 +55,6 @@ int sky_params_load(sky_params *ps, sky_weights *w, const sky_params_opts *o, sk
 /* Values of the counter generator (nn/seeded.h) under prefix + name. */
 int sky_params_seed(sky_params *ps, const char *prefix, sky_dtype dtype, int threads, sky_err *e) SKY_MUST_USE;
 const sky_param *sky_params_find(const sky_params *ps, const char *name); /* NULL: none */
-void sky_params_close(sky_params *ps); /* frees names and private values; slots keep their shapes */
+void sky_params_close(sky_params *ps); /* frees names and private values; slots keep their shapes. Before the modules that hold the slots are closed. */
 
 #endif

@@ -113,6 +113,6 @@ void golden_swin(golden *g)
     sky_scope root = sky_scope_root(&ps);
     if (sky_nn_swin_open(&m, &root, &g->cfg, 0, &g->err) == 0 && g_load(g, &ps) == 0)
         g_run(g, swin_forward, &m);
+    sky_params_close(&ps); /* first: it writes to the module's slots */
     sky_nn_swin_close(&m);
-    sky_params_close(&ps);
 }

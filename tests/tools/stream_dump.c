@@ -56,7 +56,7 @@ int main(int argc, char **argv)
 {
     int with_meta = argc > 1 && !strcmp(argv[1], "--meta");
     sky_err e = {0};
-    sky_reader *r;
+    sky_reader *r = NULL;
     sky_sample s;
     sky_sample_init(&s);
     int rc = sky_reader_open(&r, argv + 1 + with_meta, argc - 1 - with_meta, &sky_limits_default, &e);
@@ -70,6 +70,7 @@ int main(int argc, char **argv)
         rc = 0;
     }
     sky_sample_free(&s);
+    sky_reader_close(r);
     if (rc < 0)
         fprintf(stderr, "stream_dump: %s\n", e.msg);
     return rc < 0 ? 3 : 0;
