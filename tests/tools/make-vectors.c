@@ -378,6 +378,10 @@ static void sparse(const char *path)
           fwrite(t, 1, SKY_TRAILER_BYTES, f) != SKY_TRAILER_BYTES || fclose(f);
     if (bad)
         die(path, NULL);
+    sky_index_part_free(&part);
+    sky_index_part_free(&moved);
+    sky_free(packed);
+    sky_free(a.p);
     snprintf(name, sizeof name, "rm -r %s", dir);
     if (system(name))
         die(dir, NULL);
