@@ -21,7 +21,10 @@ static int told_to_fail(void)
         if (want <= 0)
             return 0;
     }
-    return atomic_fetch_sub(&fail_countdown, 1) == 1;
+    left = atomic_load(&fail_countdown);
+    while (left > 0 && !atomic_compare_exchange_weak(&fail_countdown, &left, left - 1)) /* never below 0: one failure */
+        continue;
+    return left == 1;
 }
 
 void *sky_alloc(size_t n)

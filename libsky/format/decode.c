@@ -11,7 +11,7 @@ sky_found *sky_found_new(sky_reader *r, int kind)
     if (!f)
         return NULL;
     f->kind = kind;
-    f->name = sky_reader_name(r);
+    f->name = sky_reader_input(r);
     f->lim = &r->lim;
     f->codec = r->codec;
     f->check_all = r->check_all;
@@ -152,6 +152,6 @@ void sky_decode(void *found)
         f->rc = sky_wrap(&f->err, "%s: end", f->name);
     if (f->s.id)
         f->s.seq = f->lead.b.number;
-    sky_free(f->packed);
+    drop_packed(f);
     f->packed = NULL;
 }

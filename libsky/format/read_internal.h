@@ -53,6 +53,7 @@ struct sky_reader {
     sky_err sticky_err;
     sky_buf line;
     uint64_t done_bytes, total_bytes, count, sum;
+    const char *name;       /* of the input the last sample came from */
 
     sky_totals seen;        /* of the current stream, as handed out */
     int named;              /* the message about a plain record is complete */
@@ -60,6 +61,7 @@ struct sky_reader {
     int damaged;            /* something of the current stream was lost: END cannot agree */
 
     /* shards: the producer's side, ahead of what is handed out */
+    sky_found *held;        /* found while opening: the queue starts with the first next, when its threads are known */
     sky_queue *queue;
     sky_codec *codec;
     sky_pile *pile;         /* blocks of samples that the caller gave back, and of packed frames */
@@ -79,7 +81,7 @@ struct sky_reader {
 
 #define SKY_INFLIGHT ((uint64_t)256 << 20)
 
-const char *sky_reader_name(const sky_reader *r);
+const char *sky_reader_input(const sky_reader *r); /* name of the input being read, which may be ahead of the caller */
 /* Append " (byte N)". Returns the code set. */
 int sky_at_byte(sky_err *e, uint64_t at);
 int sky_stick(sky_reader *r, int rc, const sky_err *e);
@@ -91,6 +93,7 @@ int sky_read_bytes(sky_in *in, uint8_t **p, uint64_t n, const char *what, sky_er
 int sky_shard_produce(sky_reader *r, sky_err *e) SKY_MUST_USE; /* find one thing and put it on the queue */
 int sky_shard_resync(sky_reader *r, sky_err *e) SKY_MUST_USE;
 int sky_shard_begin(sky_reader *r, json_t **schema, sky_err *e) SKY_MUST_USE; /* the S block and its line at the current position */
+int sky_enqueue(sky_reader *r, sky_found *f, sky_err *e) SKY_MUST_USE; /* takes f */
 int sky_report(sky_reader *r, uint64_t resync_at /* UINT64_MAX: go on */, const sky_err *why, sky_err *e) SKY_MUST_USE;
 json_t *sky_schema_from_copy(sky_in *in, const sky_limits *lim);  /* NULL: none found */
 

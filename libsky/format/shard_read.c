@@ -12,8 +12,12 @@ static uint32_t le32(const uint8_t *p)
     return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
-static int enqueue(sky_reader *r, sky_found *f, sky_err *e)
+int sky_enqueue(sky_reader *r, sky_found *f, sky_err *e)
 {
+    if (!r->started) {
+        r->held = f; /* the schema, or what is wrong with it: one thing is found while opening */
+        return SKY_OK;
+    }
     if (!r->queue) {
         int rc = sky_queue_open(&r->queue, r->threads, SKY_QUEUE_SLOTS, sky_decode, e);
         if (rc) {
@@ -30,7 +34,7 @@ int sky_report(sky_reader *r, uint64_t resync_at, const sky_err *why, sky_err *e
 {
     sky_found *f = sky_found_new(r, '!');
     if (!f)
-        return sky_fail(e, SKY_ENOMEM, "%s: out of memory", sky_reader_name(r));
+        return sky_fail(e, SKY_ENOMEM, "%s: out of memory", sky_reader_input(r));
     f->err = *why;
     f->rc = why->code;
     f->at = UINT64_MAX;
@@ -39,7 +43,7 @@ int sky_report(sky_reader *r, uint64_t resync_at, const sky_err *why, sky_err *e
         r->mode = SKY_READ_RESYNC;
         r->resync_at = resync_at;
     }
-    return enqueue(r, f, e);
+    return sky_enqueue(r, f, e);
 }
 
 /* The lead that would say whose record this is, is damaged; the index knows too, if the input can be opened again. */
@@ -49,15 +53,15 @@ static void name_record(sky_reader *r, const char *id, sky_err *why)
         sky_shard_close(r->index);
         r->index = NULL;
         r->index_of = r->ipath;
-        if (sky_shard_open(&r->index, sky_reader_name(r), &r->lim, NULL))
+        if (sky_shard_open(&r->index, sky_reader_input(r), &r->lim, NULL))
             r->index = NULL;
     }
     if (!id)
         id = r->index ? sky_shard_id_at(r->index, r->shard_at, r->expect) : NULL;
     if (id)
-        sky_wrap(why, "%s: record %" PRIu64 " '%s'", sky_reader_name(r), r->expect, id);
+        sky_wrap(why, "%s: record %" PRIu64 " '%s'", sky_reader_input(r), r->expect, id);
     else
-        sky_wrap(why, "%s: record %" PRIu64, sky_reader_name(r), r->expect);
+        sky_wrap(why, "%s: record %" PRIu64, sky_reader_input(r), r->expect);
 }
 
 /* Damage in the block at `at`: "FILE: record N: WHY (byte AT)". Reading goes on at the next block that is found. */
@@ -65,16 +69,16 @@ static int damage_to(sky_reader *r, uint64_t at, const char *id, sky_err *why, s
 {
     if (why->code == SKY_EIO || why->code == SKY_ENOMEM) {
         *e = *why;
-        return sky_wrap(e, "%s", sky_reader_name(r));
+        return sky_wrap(e, "%s", sky_reader_input(r));
     }
     if (!strstr(why->msg, "(byte "))
         sky_at_byte(why, at);
     if (r->ended)
-        sky_wrap(why, "%s: index", sky_reader_name(r));
+        sky_wrap(why, "%s: index", sky_reader_input(r));
     else if (r->in_shard)
         name_record(r, id, why);
     else
-        sky_wrap(why, "%s: schema", sky_reader_name(r));
+        sky_wrap(why, "%s: schema", sky_reader_input(r));
     return sky_report(r, at + 1, why, e);
 }
 
@@ -193,7 +197,7 @@ int sky_shard_begin(sky_reader *r, json_t **schema, sky_err *e)
         rc = skip_foreign(r->in, e);
     sky_found *f = sky_found_new(r, 'S');
     if (!f)
-        return sky_fail(e, SKY_ENOMEM, "%s: out of memory", sky_reader_name(r));
+        return sky_fail(e, SKY_ENOMEM, "%s: out of memory", sky_reader_input(r));
     f->at = sky_in_offset(r->in);
     r->resync_at = f->at + 1;
     if (!rc)
@@ -202,10 +206,10 @@ int sky_shard_begin(sky_reader *r, json_t **schema, sky_err *e)
         if (rc != SKY_EIO && rc != SKY_ENOMEM)
             sky_at_byte(e, f->at);
         sky_found_free(f);
-        return sky_wrap(e, "%s: schema", sky_reader_name(r));
+        return sky_wrap(e, "%s: schema", sky_reader_input(r));
     }
     begin_shard(r, f->at, f->lead.b.tag);
-    return enqueue(r, f, e);
+    return sky_enqueue(r, f, e);
 }
 
 json_t *sky_schema_from_copy(sky_in *in, const sky_limits *lim)
@@ -248,9 +252,9 @@ static int check_number(sky_reader *r, uint64_t number, const char *what, uint64
         first++;
     if (number > first)
         sky_fail(&why, SKY_ECORRUPT, "%s: records %" PRIu64 " to %" PRIu64 " are missing before %s %" PRIu64 " (byte %" PRIu64 ")",
-                 sky_reader_name(r), first, number - 1, what, number, at);
+                 sky_reader_input(r), first, number - 1, what, number, at);
     else
-        sky_fail(&why, SKY_ECORRUPT, "%s: %s %" PRIu64 " where record %" PRIu64 " was expected (byte %" PRIu64 ")", sky_reader_name(r),
+        sky_fail(&why, SKY_ECORRUPT, "%s: %s %" PRIu64 " where record %" PRIu64 " was expected (byte %" PRIu64 ")", sky_reader_input(r),
                  what, number, first, at);
     return sky_report(r, UINT64_MAX, &why, e);
 }
@@ -265,11 +269,11 @@ static int adopt(sky_reader *r, const sky_block *b, uint64_t at, sky_err *e)
     begin_shard(r, at, b->tag);
     r->expect = b->number;
     sky_found *f = sky_found_new(r, 'S');
-    int rc = f ? enqueue(r, f, e) : sky_fail(e, SKY_ENOMEM, "%s: out of memory", sky_reader_name(r));
+    int rc = f ? sky_enqueue(r, f, e) : sky_fail(e, SKY_ENOMEM, "%s: out of memory", sky_reader_input(r));
     if (rc)
         return rc;
     sky_fail(&why, SKY_ECORRUPT, "%s: record %" PRIu64 " belongs to a shard whose schema is missing (byte %" PRIu64 ")",
-             sky_reader_name(r), b->number, at);
+             sky_reader_input(r), b->number, at);
     r->shard_damaged = 1;
     return told ? SKY_OK : sky_report(r, UINT64_MAX, &why, e);
 }
@@ -277,7 +281,7 @@ static int adopt(sky_reader *r, const sky_block *b, uint64_t at, sky_err *e)
 static int after_end(sky_reader *r, const sky_found *f, sky_err *e)
 {
     sky_err why;
-    sky_fail(&why, SKY_ECORRUPT, "%s: record %" PRIu64 " '%s' stands after the END record (byte %" PRIu64 ")", sky_reader_name(r),
+    sky_fail(&why, SKY_ECORRUPT, "%s: record %" PRIu64 " '%s' stands after the END record (byte %" PRIu64 ")", sky_reader_input(r),
              f->lead.b.number, f->lead.id, f->at);
     return sky_report(r, UINT64_MAX, &why, e);
 }
@@ -389,7 +393,7 @@ static int found_record(sky_reader *r, sky_found *f, sky_err *e)
         r->end_at = f->at;
         r->index_at = sky_in_offset(r->in);
     }
-    return enqueue(r, f, e);
+    return sky_enqueue(r, f, e);
 }
 
 /* ---- the end of a shard ----------------------------------------------------------------------------------------- */
@@ -432,12 +436,12 @@ static int found_trailer(sky_reader *r, const sky_block *b, const uint8_t *p, ui
         return damage(r, at, &why, e);
     sky_found *f = sky_found_new(r, 'T');
     if (!f)
-        return sky_fail(e, SKY_ENOMEM, "%s: out of memory", sky_reader_name(r));
+        return sky_fail(e, SKY_ENOMEM, "%s: out of memory", sky_reader_input(r));
     f->at = at;
     f->end = (sky_totals){t.b.number, t.sum, 0};
     r->mode = SKY_READ_START;
     r->in_shard = r->lost = 0;
-    return enqueue(r, f, e);
+    return sky_enqueue(r, f, e);
 }
 
 /* A block that is neither schema nor record. */
@@ -466,7 +470,7 @@ static int found_lead(sky_reader *r, const sky_block *b, const uint8_t *p, uint8
     sky_found *f = sky_found_new(r, b->kind);
     if (!f) {
         sky_free(own);
-        return sky_fail(e, SKY_ENOMEM, "%s: out of memory", sky_reader_name(r));
+        return sky_fail(e, SKY_ENOMEM, "%s: out of memory", sky_reader_input(r));
     }
     f->at = at;
     f->lead.b = *b;
@@ -491,7 +495,7 @@ static int input_ends(sky_reader *r, sky_err *e)
         r->in_shard = 0;
         return SKY_OK;
     }
-    sky_fail(&why, SKY_ECORRUPT, "%s: ends at byte %" PRIu64 " without %s: the shard is cut after record %" PRIu64, sky_reader_name(r),
+    sky_fail(&why, SKY_ECORRUPT, "%s: ends at byte %" PRIu64 " without %s: the shard is cut after record %" PRIu64, sky_reader_input(r),
              sky_in_offset(r->in), r->ended ? "its trailer" : "an END record", r->expect);
     r->in_shard = 0;
     return sky_report(r, UINT64_MAX, &why, e);
@@ -503,7 +507,7 @@ static int new_shard(sky_reader *r, uint64_t at, sky_err *e)
     sky_err why;
     int cut = r->in_shard && !r->lost;
     sky_fail(&why, SKY_ECORRUPT, "%s: a new shard starts at byte %" PRIu64 ", the one before was cut after record %" PRIu64,
-             sky_reader_name(r), at, r->expect);
+             sky_reader_input(r), at, r->expect);
     r->in_shard = 0;
     r->mode = SKY_READ_START;
     return cut ? sky_report(r, UINT64_MAX, &why, e) : SKY_OK;

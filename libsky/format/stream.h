@@ -37,6 +37,8 @@ void sky_reader_threads(sky_reader *r, int n); /* decompression threads [0: all 
  * After SKY_ECORRUPT on a shard, calling again resumes at the next intact record (recovery); on a plain stream it
  * cannot and the error repeats. */
 int sky_reader_next(sky_reader *r, sky_sample *s, sky_err *e) SKY_MUST_USE;
+/* Name of the input the last sample came from (borrowed; NULL before the first), for messages: its seq counts there. */
+const char *sky_reader_name(const sky_reader *r);
 /* Samples read so far, and the order-independent sum of their hashes (sky_sample_hash). */
 uint64_t sky_reader_count(const sky_reader *r);
 uint64_t sky_reader_sum(const sky_reader *r);

@@ -10,7 +10,7 @@
 
 const sky_limits sky_limits_default = {(uint64_t)16 << 20, (uint64_t)16 << 30, (uint64_t)32 << 30};
 
-const char *sky_reader_name(const sky_reader *r)
+const char *sky_reader_input(const sky_reader *r)
 {
     const char *p = r->ipath ? r->path[r->ipath - 1] : "";
     return strcmp(p, "-") ? p : "standard input";
@@ -136,7 +136,7 @@ static int plain_sample(sky_reader *r, const sky_line *l, sky_sample *s, sky_err
         if (s->id && !strstr(e->msg, "(byte "))
             sky_at_byte(e, sky_in_offset(r->in));
         if (s->id)
-            sky_wrap(e, "%s: record %" PRIu64 " '%s'", sky_reader_name(r), r->seen.count, s->id);
+            sky_wrap(e, "%s: record %" PRIu64 " '%s'", sky_reader_input(r), r->seen.count, s->id);
         r->named = s->id != NULL;
         sky_sample_free(s);
         return rc;
@@ -146,6 +146,7 @@ static int plain_sample(sky_reader *r, const sky_line *l, sky_sample *s, sky_err
     sky_totals_add(&r->seen, l->crc, hash);
     r->sum += hash;
     r->count++;
+    r->name = sky_reader_input(r);
     return 1;
 }
 
@@ -199,7 +200,7 @@ static int next_plain(sky_reader *r, sky_sample *s, sky_err *e)
     if (!r->named) {
         if (!strstr(e->msg, "(byte "))
             sky_at_byte(e, at);
-        sky_wrap(e, "%s: record %" PRIu64, sky_reader_name(r), r->seen.count);
+        sky_wrap(e, "%s: record %" PRIu64, sky_reader_input(r), r->seen.count);
     }
     return sky_stick(r, rc, e);
 }
@@ -224,7 +225,7 @@ static int next_input(sky_reader *r, sky_err *e)
     int64_t n = sky_in_peek(r->in, &p, 1, e);
     if (n < 0)
         return (int)n;
-    return n ? SKY_OK : sky_fail(e, SKY_ECORRUPT, "%s: empty input, not even a schema", sky_reader_name(r));
+    return n ? SKY_OK : sky_fail(e, SKY_ECORRUPT, "%s: empty input, not even a schema", sky_reader_input(r));
 }
 
 static int plain_begin(sky_reader *r, json_t **schema, sky_err *e)
@@ -240,7 +241,7 @@ static int plain_begin(sky_reader *r, json_t **schema, sky_err *e)
         rc = sky_schema_parse(schema, l.body, l.nbody, e);
     if (rc) {
         sky_at_byte(e, at);
-        return sky_wrap(e, "%s: schema", sky_reader_name(r));
+        return sky_wrap(e, "%s: schema", sky_reader_input(r));
     }
     r->mode = SKY_READ_PLAIN;
     r->fresh = 1;
@@ -264,9 +265,9 @@ static int detect(sky_reader *r, sky_err *e)
     for (int i = 0; i < n && i < 8; i++)
         snprintf(hex + 3 * i, 4, " %02x", p[i]);
     if (magic == SKY_ZSTD_MAGIC)
-        sky_fail(e, SKY_ECORRUPT, "%s: zstd data without the blocks of a shard (a compressed plain stream? use zstd -dc)", sky_reader_name(r));
+        sky_fail(e, SKY_ECORRUPT, "%s: zstd data without the blocks of a shard (a compressed plain stream? use zstd -dc)", sky_reader_input(r));
     else
-        sky_fail(e, SKY_ECORRUPT, "%s: neither a sky stream nor a shard: starts with%s", sky_reader_name(r), hex);
+        sky_fail(e, SKY_ECORRUPT, "%s: neither a sky stream nor a shard: starts with%s", sky_reader_input(r), hex);
     return sky_at_byte(e, sky_in_offset(r->in));
 }
 
@@ -298,7 +299,7 @@ static int produce_start(sky_reader *r, sky_err *e)
         return r->in && is_data_error(rc) ? sky_report(r, r->resync_at, &why, e) : rc;
     }
     if (schema && (rc = sky_schema_merge(r->schema, schema, e)))
-        sky_wrap(e, "%s", sky_reader_name(r));
+        sky_wrap(e, "%s", sky_reader_input(r));
     json_decref(schema);
     return rc;
 }
@@ -362,7 +363,7 @@ static int first_schema(sky_reader *r, sky_err *e)
         r->schema = sky_schema_from_copy(r->in, &r->lim);
         if (r->schema || (r->schema = json_object()))
             return sky_report(r, r->resync_at, &why, e);
-        return sky_fail(e, SKY_ENOMEM, "%s: out of memory", sky_reader_name(r));
+        return sky_fail(e, SKY_ENOMEM, "%s: out of memory", sky_reader_input(r));
     }
     if (rc && e)
         *e = why;
@@ -456,6 +457,7 @@ void sky_reader_check_all(sky_reader *r) { r->check_all = 1; }
 int sky_reader_stuck(const sky_reader *r) { return r->sticky != 0 && !(r->queue && sky_queue_pending(r->queue)); }
 void sky_reader_threads(sky_reader *r, int n) { r->threads = n; }
 const json_t *sky_reader_schema(const sky_reader *r) { return r->schema; }
+const char *sky_reader_name(const sky_reader *r) { return r->name; }
 uint64_t sky_reader_count(const sky_reader *r) { return r->count; }
 uint64_t sky_reader_sum(const sky_reader *r) { return r->sum; }
 uint64_t sky_reader_bytes(const sky_reader *r) { return r->done_bytes + (r->in ? sky_in_offset(r->in) : 0); }
@@ -465,6 +467,7 @@ void sky_reader_close(sky_reader *r)
 {
     if (!r)
         return;
+    sky_found_free(r->held);
     if (r->queue) {
         sky_queue_end(r->queue);
         for (sky_found *f; (f = sky_queue_get(r->queue));)
@@ -498,6 +501,7 @@ static int consume(sky_reader *r, sky_found *f, sky_sample *s, sky_err *e)
         r->sum += f->hash;
         r->count++;
         sky_sample_move(s, &f->s);
+        r->name = f->name;
         rc = 1;
     } else if (!rc && (f->kind == 'E' || f->kind == 'T') && !r->damaged) {
         sky_totals same = f->end;
@@ -549,14 +553,22 @@ static void take_back(sky_reader *r, sky_sample *s)
     sky_sample_free(s);
 }
 
+/* The first time: what opening found goes to the queue. */
+static int start(sky_reader *r, sky_err *e)
+{
+    sky_found *f = r->held;
+    r->started = 1;
+    r->held = NULL;
+    return f ? sky_enqueue(r, f, e) : SKY_OK;
+}
+
 int sky_reader_next(sky_reader *r, sky_sample *s, sky_err *e)
 {
     sky_err mine;
     e = e ? e : &mine;
-    r->started = 1;
     take_back(r, s);
     for (;;) {
-        if (!r->sticky && fill_queue(r, e) && !r->sticky)
+        if (!r->sticky && (start(r, e) || fill_queue(r, e)) && !r->sticky)
             sky_stick(r, e->code, e);
         if (r->queue && sky_queue_pending(r->queue)) {
             sky_found *f = sky_queue_get(r->queue);

@@ -3,6 +3,7 @@
 #include "base/io.h"
 #include "format/stream.h"
 
+#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -244,6 +245,38 @@ static void many(void)
     sky_sample_free(&s);
 }
 
+static int threads_of_this_process(void)
+{
+    int n = 0;
+    DIR *d = opendir("/proc/self/task");
+    for (struct dirent *t; d && (t = readdir(d));)
+        n += t->d_name[0] != '.';
+    if (d)
+        closedir(d);
+    return n;
+}
+
+/* The pool is not made before its size is known; and a sample's file is told although reading is ahead. */
+static void threads_and_names(void)
+{
+    char b[160], *p[2] = {path, b};
+    sky_err e = {0};
+    sky_reader *r;
+    sky_sample s = {0};
+    snprintf(b, sizeof b, "%s/both.sky", dir); /* three times as many, from concatenated_access */
+    int rc = sky_reader_open(&r, p, 2, NULL, &e), names = 0, n = 0;
+    OK(!rc && !sky_reader_name(r), "opened two files; no sample, no name yet (%s)", e.msg);
+    sky_reader_threads(r, 5);
+    for (; !rc && sky_reader_next(r, &s, &e) > 0; n++) {
+        if (!n)
+            OK(threads_of_this_process() == 1 + 5, "5 threads asked for, %d are there", threads_of_this_process() - 1);
+        names += !strcmp(sky_reader_name(r), n < N ? path : b);
+    }
+    OK(n == 4 * N && names == n, "%d of %d samples know their file", names, n);
+    sky_sample_free(&s);
+    sky_reader_close(r);
+}
+
 int main(void)
 {
     if (!mkdtemp(dir))
@@ -252,6 +285,7 @@ int main(void)
     write_shard(path, N);
     random_access();
     concatenated_access();
+    threads_and_names();
     char *all, file[160];
     size_t n;
     sky_err e;
