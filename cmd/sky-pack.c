@@ -2,6 +2,7 @@
 #include "base/cli.h"
 #include "base/mem.h"
 #include "format/extract.h"
+#include "format/idset.h"
 #include "format/report.h"
 #include "format/shuffle.h"
 #include "format/stream.h"
@@ -183,7 +184,8 @@ typedef struct {
     sky_cli *c;
     sky_buf b;
     sky_stat *t;
-    uint64_t records, bytes;
+    sky_idset *ids; /* --verify; else NULL */
+    uint64_t records;
 } report;
 
 static int list_one(void *arg, sky_sample *s, sky_err *e)
@@ -207,20 +209,31 @@ static int do_list(sky_cli *c, sky_err *e)
     return rc;
 }
 
-static int stat_one(void *arg, sky_sample *s, sky_err *e) { return sky_stat_add(((report *)arg)->t, s, e); }
+/* Ids are unique in a data set, so also over all files named; each damaged or repeated record is told, and costs itself. */
+static int stat_one(report *p, const sky_reader *r, const sky_sample *s, sky_err *e)
+{
+    uint64_t first = 0;
+    int rc = p->ids ? sky_idset_put(p->ids, s->id, sky_reader_count(r) - 1, &first, e) : 0;
+    if (rc > 0) {
+        sky_fail(e, SKY_ECORRUPT, "%s: record %llu '%s': the id was there before, in record %llu of all read", sky_reader_name(r),
+                 (unsigned long long)s->seq, s->id, (unsigned long long)first);
+        return sky_skip(p->c, e);
+    }
+    return rc ? rc : sky_stat_add(p->t, s, e);
+}
 
 /* Damage is told as it is met; the numbers are of what could be read. */
-static int read_stat(sky_cli *c, report *p, uint64_t *sum, int all, sky_err *e)
+static int read_stat(sky_cli *c, report *p, uint64_t *sum, sky_err *e)
 {
     sky_reader *r;
     sky_sample s = {0};
     int rc = open_reader(c, &r, e);
     if (rc)
         return rc;
-    if (all)
+    if (p->ids)
         sky_reader_check_all(r);
     while ((rc = sky_reader_next(r, &s, e)) != 0)
-        if ((rc = rc > 0 ? stat_one(p, &s, e) : sky_skip(c, e)) || sky_reader_stuck(r))
+        if ((rc = rc > 0 ? stat_one(p, r, &s, e) : sky_skip(c, e)) || sky_reader_stuck(r))
             break;
     *sum = sky_reader_sum(r);
     sky_sample_free(&s);
@@ -234,7 +247,7 @@ static int do_stat(sky_cli *c, sky_err *e)
     uint64_t sum = 0;
     int rc = sky_stat_new(&p.t, e);
     if (!rc)
-        rc = read_stat(c, &p, &sum, 0, e);
+        rc = read_stat(c, &p, &sum, e);
     if (!rc)
         rc = sky_stat_print(&p.b, p.t, sum, c->json, e);
     if (!rc)
@@ -251,14 +264,17 @@ static int do_verify(sky_cli *c, sky_err *e)
     c->keep_going = 1;
     int rc = sky_stat_new(&p.t, e);
     if (!rc)
-        rc = read_stat(c, &p, &sum, 1, e);
-    if (!rc && !c->skipped)
-        sky_buf_puts(&p.b, c->json ? "" : "intact\n");
+        rc = sky_idset_open(&p.ids, e);
+    if (!rc)
+        rc = read_stat(c, &p, &sum, e);
+    if (!rc && !c->skipped && !c->json)
+        sky_buf_puts(&p.b, "intact\n");
     if (!rc)
         rc = sky_stat_print(&p.b, p.t, sum, c->json, e);
     if (!rc)
         rc = print_buf(&p.b, e);
     sky_buf_free(&p.b);
+    sky_idset_close(p.ids);
     sky_stat_free(p.t);
     return rc;
 }
@@ -329,7 +345,9 @@ static int do_extract(sky_cli *c, sky_err *e)
         rc = for_each(c, r, extract_one, x, e);
     for (int i = 0; i < sky_extract_skipped(x); i++)
         sky_warn(c, "%s", sky_extract_skip_message(x, i));
-    if (!rc && !sky_extract_files(x) && sky_extract_skipped(x))
+    if (!rc && !sky_extract_files(x) && fields)
+        rc = sky_fail(e, SKY_ECORRUPT, "--fields %s: no record has such a field", fields);
+    else if (!rc && !sky_extract_files(x) && sky_extract_skipped(x))
         rc = sky_fail(e, SKY_ECORRUPT, "no field could be written as %s", extract);
     sky_extract_close(x);
     return rc;

@@ -116,6 +116,9 @@ ok $? "one file per field, one npz per record"
 [ "$(find "$tmp/x" -type f | wc -l)" = 150 ] && [ "$(find "$tmp/x" -type d | wc -l)" = 1 ]
 ok $? "and the slash in the ids made no directories"
 status 2 "--extract jpg" "$pack" --extract jpg -C "$tmp/x" "$tmp/a.sky"
+status 3 "--fields that no record has" "$pack" --extract npz --fields tpyo -C "$tmp/x" "$tmp/a.sky"
+grep -q 'tpyo' "$tmp/err"
+ok $? "names them"
 status 2 "a field that is no picture, asked for by name" "$pack" --extract png --fields none -C "$tmp/x" "$tmp/a.sky"
 if command -v gdalinfo >/dev/null; then
     f=$(find "$tmp/x" -name '*00003*s2.tif')
@@ -145,6 +148,9 @@ printf '\377' | dd of="$tmp/flip.sky" bs=1 seek=$((size / 2)) conv=notrunc 2>/de
 status 3 "--verify of a flipped byte" "$pack" --verify "$tmp/flip.sky"
 grep -qE "record [0-9]+ 'tile/[0-9]+ .*byte [0-9]+" "$tmp/err" && [ "$(grep -c record "$tmp/err")" = 2 ] && grep -q '^records	29' "$tmp/out"
 ok $? "names the one record it cost"
+status 3 "--verify of a record that is there twice" "$pack" --verify "$tmp/all.sky" "$tmp/p.sky"
+grep -qE "p.sky: record 0 'tile/00030 .*': the id was there before, in record 30" "$tmp/err" && [ "$(grep -c 'there before' "$tmp/err")" = 12 ] && grep -q '^records	42' "$tmp/out"
+ok $? "names each, with its file, and counts it once"
 status 3 "the same through a pipe" sh -c "cat '$tmp/flip.sky' | '$pack' --verify"
 grep -q '^records	29' "$tmp/out"
 ok $? "costs one record there too"
