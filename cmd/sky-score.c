@@ -83,15 +83,19 @@ typedef struct {
     sky_sheet *sheet;
 } target;
 
-static int add(sky_cli *c, target *t, sky_sample *pred, sky_err *e)
+static int add(sky_cli *c, target *t, const char *file, sky_sample *pred, sky_err *e)
 {
     int problem, rc = SKY_OK;
     if (t->sheet && sky_sheet_rows(t->sheet) < picture_rows) /* first: scoring takes the data */
         rc = sky_gallery_add(t->sheet, t->truth, pred, field, label_field, e);
-    if (rc < 0)
+    if (rc < 0) {
+        sky_wrap(e, "%s", file);
         return sky_skip(c, e);
-    rc = sky_scoring_add(t->s, pred, &problem, e);
-    return rc && problem >= 0 ? sky_skip(c, e) : rc;
+    }
+    if (!(rc = sky_scoring_add(t->s, pred, &problem, e)))
+        return SKY_OK;
+    sky_wrap(e, "%s", file);
+    return problem >= 0 ? sky_skip(c, e) : rc;
 }
 
 static int read_all(sky_cli *c, target *t, sky_reader *r, sky_err *e)
@@ -104,7 +108,7 @@ static int read_all(sky_cli *c, target *t, sky_reader *r, sky_err *e)
     while ((rc = sky_reader_next(r, &pred, e)) != 0) {
         if (rc < 0 && ((rc = sky_skip(c, e)) || sky_reader_stuck(r)))
             break;
-        if (rc > 0 && (rc = add(c, t, &pred, e)))
+        if (rc > 0 && (rc = add(c, t, sky_reader_name(r), &pred, e)))
             break;
         sky_progress_add(p, 1, sky_reader_bytes(r) - bytes);
         bytes = sky_reader_bytes(r);

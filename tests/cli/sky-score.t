@@ -99,7 +99,7 @@ fails() { # file, words, description
     ok $? "$3"
 }
 fails missing.sky "no prediction for query 'b', class 1 (and 1 more)" "missing"
-fails extra.sky "prediction 4 'z#1': extra: query 'z' has no label" "extra query"
+fails extra.sky "extra.sky: prediction 4 'z#1': extra: query 'z' has no label" "extra query"
 fails unasked.sky "extra: the label does not hold class 1 of query 'c'" "extra class"
 fails duplicate.sky "prediction 4 'a#1': duplicate" "duplicate"
 fails misshapen.sky "prediction 2 'a#2': no field 'pred'" "field missing"
