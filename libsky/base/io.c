@@ -188,7 +188,7 @@ int sky_in_skip(sky_in *in, uint64_t n, const char *what, sky_err *e)
         return k == n ? SKY_OK : short_input(in, n - k, what, e);
     }
     if (in->seekable) {
-        if (in->size < 0 || n > (uint64_t)in->size - in->offset)
+        if (in->offset > (uint64_t)in->size || n > (uint64_t)in->size - in->offset)
             return short_input(in, n, what, e);
         return sky_in_seek(in, in->offset + n, e);
     }
@@ -342,6 +342,8 @@ int sky_out_printf(sky_out *o, sky_err *e, const char *fmt, ...)
     va_end(ap);
     if (n >= 0 && (size_t)n < sizeof line)
         return sky_out_write(o, line, (size_t)n, e);
+    if (n < 0)
+        return sky_fail_errno(e, SKY_EUSAGE, "%s: a line that cannot be formatted", o->name);
     char *big = sky_alloc((size_t)n + 1);
     if (!big)
         return sky_fail(e, SKY_ENOMEM, "%s: out of memory", o->name);
@@ -386,7 +388,7 @@ int sky_read_file(char **out, size_t *n, const char *path, size_t limit, sky_err
     sky_buf b = {0};
     char chunk[65536];
     int64_t got;
-    while ((got = sky_in_read(in, chunk, sizeof chunk, e)) > 0 && b.n <= limit)
+    while ((got = sky_in_read(in, chunk, sizeof chunk, e)) > 0 && b.n <= limit && !b.bad)
         sky_buf_add(&b, chunk, (size_t)got);
     sky_buf_add(&b, "", 0);
     if (got < 0)

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <zstd.h>
 
-enum { ROW = 32, PART_ROWS = 65536, PART_TEXT = 16 << 20, MAX_CLASSES = 65536 };
+enum { ROW = 32, PART_ROWS = 65536, PART_TEXT = 16 << 20 };
 
 /* ---- entries -------------------------------------------------------------------------------------------------- */
 
@@ -45,14 +45,13 @@ static int ignored(const sky_field *f, int64_t v)
     return 0;
 }
 
-static uint64_t mark_bytes(uint8_t *bits, const uint8_t *p, uint64_t n)
+static void mark_bytes(uint8_t *bits, const uint8_t *p, uint64_t n)
 {
     uint8_t there[256] = {0};
     for (uint64_t i = 0; i < n; i++)
         there[p[i]] = 1;
     for (int v = 0; v < 256; v++)
         bits[v >> 3] |= (uint8_t)(there[v] << (v & 7));
-    return 0;
 }
 
 /* Values -32768..65535, which is every label in use, in a bitmap; NULL when one lies outside (then nothing is said). */
@@ -63,8 +62,8 @@ static json_t *classes_found(const sky_field *f)
     uint64_t n = sky_field_count(f);
     int64_t last = INT64_MIN;
     if (f->dtype == SKY_U8) /* nearly every label: a loop of its own */
-        n = mark_bytes(seen + LOW / 8, f->data, n);
-    for (uint64_t i = 0; i < n; i++) {
+        mark_bytes(seen + LOW / 8, f->data, n);
+    for (uint64_t i = 0; i < n && f->dtype != SKY_U8; i++) {
         int64_t v = label_at(f, i);
         if (v == last)
             continue;

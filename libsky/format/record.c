@@ -171,6 +171,8 @@ int sky_line_print(sky_buf *b, const char *kind, const char *body, size_t n, sky
     sky_buf_add(b, body, n);
     sky_buf_puts(b, "}");
     size_t len = b->n - at, padded = sky_round64(len + 1);
+    if (padded > sky_limits_default.header_bytes)
+        return sky_fail(e, SKY_ELIMIT, "%s: a line of %zu bytes; readers take %" PRIu64, kind, padded, sky_limits_default.header_bytes);
     sky_buf_printf(b, "%*s\n", (int)(padded - len - 1), "");
     if (b->bad)
         return sky_fail(e, SKY_ENOMEM, "%s: out of memory", kind);

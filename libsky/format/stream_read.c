@@ -44,7 +44,7 @@ int sky_wanted(const sky_reader *r, const char *field)
 int sky_read_bytes(sky_in *in, uint8_t **out, uint64_t n, const char *what, sky_err *e)
 {
     int64_t size = sky_in_size(in);
-    if (size >= 0 && n > (uint64_t)size - sky_in_offset(in))
+    if (size >= 0 && (sky_in_offset(in) > (uint64_t)size || n > (uint64_t)size - sky_in_offset(in)))
         return sky_fail(e, SKY_ECORRUPT, "ends at byte %" PRId64 ", %" PRIu64 " bytes of %s wanted", size, n, what);
     uint64_t cap = size >= 0 || n < ((uint64_t)64 << 20) ? n : (uint64_t)64 << 20, have = 0;
     uint8_t *p = sky_alloc(cap);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 enum { MAX_NAME = 4096, MAX_MEMBER_JSON = 16 << 20 };
+#define UNNAMED "?" /* until our .json says the id that the name is too long for */
 
 typedef struct {
     char name[MAX_NAME];
@@ -287,7 +288,7 @@ static int take_cls(building *b, const char *text, sky_err *e)
 static int take(building *b, sky_wds_in *w, char *ext, sky_err *e)
 {
     char *last = strrchr(ext, '.'), name[64];
-    snprintf(name, sizeof name, "%.*s", last && last != ext ? (int)(last - ext - 1) : 63, ext + 1);
+    snprintf(name, sizeof name, "%.*s", last && last != ext ? (int)(last - ext - 1) : 63, *ext ? ext + 1 : ext);
     int kind = !last ? 0 : !strcmp(last, ".json") ? 'j' : !strcmp(last, ".npy") ? 'n' : !strcmp(last, ".png") ? 'p' : !strcmp(last, ".cls") ? 'c' : 0;
     uint8_t *p = NULL;
     uint64_t n = w->m.size;
@@ -322,8 +323,10 @@ static int take(building *b, sky_wds_in *w, char *ext, sky_err *e)
 }
 
 /* Fields of our json whose array never came. */
-static int complete(const sky_sample *s, sky_err *e)
+static int complete(const sky_sample *s, const char *key, sky_err *e)
 {
+    if (!strcmp(s->id, UNNAMED) && strcmp(key, UNNAMED))
+        return sky_fail(e, SKY_ECORRUPT, "tar: '%.80s...': the name of a sample has 1 to 255 bytes", key);
     for (int i = 0; i < s->nfields; i++)
         if (!s->fields[i].data && !s->fields[i].absent && !s->fields[i].ref)
             return sky_fail(e, SKY_ECORRUPT, "'%s': field '%s' has no .npy", s->id, s->fields[i].name);
@@ -350,7 +353,7 @@ int sky_wds_next(sky_wds_in *w, sky_sample *s, sky_err *e)
             memcpy(key, w->m.name, n);
             key[n] = 0;
             begun = 1;
-            if ((rc = sky_sample_begin(&b.s, n <= 255 && n ? key : "?", e)))
+            if ((rc = sky_sample_begin(&b.s, n <= 255 && n ? key : UNNAMED, e)))
                 break;
         }
         w->have = 0;
@@ -360,7 +363,7 @@ int sky_wds_next(sky_wds_in *w, sky_sample *s, sky_err *e)
         }
     }
     if (rc >= 0 && begun)
-        rc = complete(&b.s, e) ? e->code : 1;
+        rc = complete(&b.s, key, e) ? e->code : 1;
     if (rc == 1)
         sky_sample_move(s, &b.s);
     sky_sample_free(&b.s);

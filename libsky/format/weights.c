@@ -76,25 +76,25 @@ static int grow(sky_weights *w, sky_err *e)
 /* Dimensions of size 1 may carry any stride. */
 static int is_packed(const sky_entry *t)
 {
-    int64_t want = 1;
+    uint64_t want = 1;
     for (int i = t->pub.ndim - 1; i >= 0; i--) {
-        if (t->pub.shape[i] != 1 && t->stride[i] != want)
+        if (t->pub.shape[i] != 1 && (uint64_t)t->stride[i] != want)
             return 0;
-        want *= t->pub.shape[i];
+        want *= (uint64_t)t->pub.shape[i];
     }
     return 1;
 }
 
 static void set_view(sky_entry *t, const sky_view *v)
 {
-    int64_t step = 1;
+    uint64_t step = 1; /* of an empty tensor the other dimensions may be of any size: may wrap, is not used */
     t->pub.dtype = v->dtype;
     t->pub.ndim = v->ndim;
     t->at = v->at + v->first * sky_dtype_size(v->dtype);
     for (int i = v->ndim - 1; i >= 0; i--) {
         t->pub.shape[i] = v->shape[i];
-        t->stride[i] = v->strided ? v->stride[i] : step;
-        step *= v->shape[i];
+        t->stride[i] = v->strided ? v->stride[i] : (int64_t)step;
+        step *= (uint64_t)v->shape[i];
     }
     t->packed = is_packed(t) || sky_weight_count(&t->pub) == 0;
 }
