@@ -99,6 +99,7 @@ static int open_samples(tool *t, sky_err *e)
         rc = sky_reader_open(&t->stream, t->cli->args, t->cli->nargs, NULL, e);
         if (rc)
             return rc;
+        sky_reader_threads(t->stream, t->cli->threads);
     } else if ((rc = sky_corpus_open(&t->queries, t->cli->args, t->cli->nargs, e))) {
         return rc;
     }
@@ -215,7 +216,7 @@ static json_t *make_schema(const tool *t)
     const json_t *from = t->stream ? sky_reader_schema(t->stream) : sky_shard_schema(sky_corpus_shard(t->queries, 0));
     json_t *entry = sky_cli_provenance(t->cli), *base = json_object();
     json_t *chain = json_object_get(from, "provenance"), *dataset = json_object_get(from, "dataset");
-    int bad = !base;
+    int bad = !base || (!entry && !t->cli->no_provenance);
     if (entry)
         bad |= json_object_set_new(entry, "sources", json_pack("{s:s}", "model", t->hash));
     if (dataset)

@@ -8,7 +8,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 typedef struct {
@@ -44,24 +43,10 @@ static void run(void *p)
 
 /* ---- planning ------------------------------------------------------------------------------------------------ */
 
-static int parse_part(const char *s, sky_plan_opts *o, sky_err *e)
-{
-    char *end = NULL;
-    if (!s)
-        return SKY_OK;
-    if (*s >= '0' && *s <= '9')
-        o->part = strtoull(s, &end, 10);
-    if (end && *end == '/' && end[1] >= '0' && end[1] <= '9')
-        o->parts = strtoull(end + 1, &end, 10);
-    if (!end || *end || !o->part || o->part > o->parts || o->parts > 1000000)
-        return sky_fail(e, SKY_EUSAGE, "--part: expected i/n with 1 <= i <= n, found '%s'", s);
-    return SKY_OK;
-}
-
 static int make_plan(tool *t, sky_err *e)
 {
     sky_plan_opts o = {.split = t->o.split, .root = t->o.root};
-    int rc = parse_part(t->o.part, &o, e);
+    int rc = sky_part_parse(&o.part, t->o.part, e);
     if (!rc)
         rc = sky_dataset_load(&t->d, t->o.dataset, t->o.images, t->o.labels, e);
     if (!rc)
@@ -90,14 +75,17 @@ static int list_text(const tool *t)
 static json_t *item_json(const tool *t, const sky_plan_item *it)
 {
     json_t *o = json_pack("{s:s, s:s?, s:{}}", "id", it->id, "split", it->split, "files");
-    for (int k = 0; o && k < t->d->nfields; k++)
-        for (int m = 0; m < it->field[k].n; m++) {
+    int bad = !o;
+    for (int k = 0; !bad && k < t->d->nfields; k++)
+        for (int m = 0; !bad && m < it->field[k].n; m++) {
             json_t *files = json_object_get(o, "files"), *a = json_object_get(files, t->d->field[k].name);
             if (!a && !json_object_set_new(files, t->d->field[k].name, json_array()))
                 a = json_object_get(files, t->d->field[k].name);
-            json_array_append_new(a, json_string(it->field[k].source[m].file->path));
+            bad = json_array_append_new(a, json_string(it->field[k].source[m].file->path));
         }
-    return o;
+    if (bad)
+        json_decref(o);
+    return bad ? NULL : o;
 }
 
 static int list_json(const tool *t, sky_err *e)
@@ -111,7 +99,7 @@ static int list_json(const tool *t, sky_err *e)
         puts(text);
     sky_free(text);
     json_decref(all);
-    return text ? SKY_OK : sky_fail(e, SKY_ENOMEM, "out of memory");
+    return text ? SKY_OK : sky_fail(e, SKY_ENOMEM, "--list --json: out of memory, or a path that is not UTF-8");
 }
 
 static int list(tool *t, sky_err *e)
@@ -133,13 +121,14 @@ static json_t *make_schema(const tool *t)
     char listing[65];
     sky_plan_hash(t->plan, listing);
     json_t *entry = sky_cli_provenance(t->cli);
-    if (entry)
-        json_object_set_new(entry, "sources", json_pack("{s:s, s:s}", "descriptor_sha256", t->d->sha256, "listing_sha256", listing));
     json_t *fields = json_object(), *base = json_pack("{s:s, s:o}", "dataset", t->d->name, "fields", fields);
-    for (int k = 0; base && k < t->d->nfields; k++)
+    int bad = !base || (!entry && !t->cli->no_provenance);
+    if (entry)
+        bad |= json_object_set_new(entry, "sources", json_pack("{s:s, s:s}", "descriptor_sha256", t->d->sha256, "listing_sha256", listing));
+    for (int k = 0; !bad && k < t->d->nfields; k++)
         if (t->d->field[k].npaths || t->d->layout == SKY_LAYOUT_LIST)
-            json_object_set(fields, t->d->field[k].name, t->d->field[k].meta);
-    json_t *schema = base ? sky_schema_extend(base, entry) : NULL;
+            bad = json_object_set(fields, t->d->field[k].name, t->d->field[k].meta);
+    json_t *schema = bad ? (json_decref(entry), NULL) : sky_schema_extend(base, entry);
     json_decref(base);
     return schema;
 }
@@ -168,9 +157,7 @@ static int finish_job(tool *t, job *j, sky_err *e)
     int rc = j->rc;
     if (rc) {
         *e = j->e;
-        /* Only bad input may be skipped; a full disk or no memory ends the run. */
-        int data = rc == SKY_ECORRUPT || rc == SKY_EVERSION || rc == SKY_ELIMIT || rc == SKY_EIO;
-        rc = data ? sky_skip(t->cli, e) : rc;
+        rc = sky_skip(t->cli, e);
     } else {
         rc = sky_writer_put(t->w, &j->s, e);
     }
@@ -200,16 +187,11 @@ static int pump(tool *t, sky_queue *q, job *ring, size_t depth, sky_err *e)
 
 static int read_all(tool *t, sky_err *e)
 {
-    sky_pool *cores = NULL;
-    int rc = t->cli->threads ? SKY_OK : sky_pool_open(&cores, 0, e);
-    if (rc)
-        return rc;
-    int threads = t->cli->threads ? t->cli->threads : sky_pool_threads(cores);
-    sky_pool_close(cores);
+    int threads = t->cli->threads ? t->cli->threads : sky_cores();
     size_t depth = 2 * (size_t)threads + 2;
     job *ring = sky_calloc(depth, sizeof *ring);
     sky_queue *q = NULL;
-    rc = ring ? sky_queue_open(&q, threads, (int)depth, run, e) : sky_fail(e, SKY_ENOMEM, "out of memory");
+    int rc = ring ? sky_queue_open(&q, threads, (int)depth, run, e) : sky_fail(e, SKY_ENOMEM, "out of memory");
     t->progress = sky_progress_begin(t->cli, "samples", t->plan->n);
     if (!rc)
         rc = pump(t, q, ring, depth, e);

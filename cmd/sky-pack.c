@@ -106,7 +106,8 @@ static int open_writer(sky_cli *c, sky_writer **w, const json_t *schema, int kee
     int rc = shard_size ? parse_size(shard_size, &o.shard_bytes, e) : SKY_OK;
     if (rc)
         return rc;
-    json_t *own = sky_schema_extend(schema, keep_chain ? NULL : sky_cli_provenance(c));
+    json_t *entry = keep_chain ? NULL : sky_cli_provenance(c);
+    json_t *own = entry || keep_chain || c->no_provenance ? sky_schema_extend(schema, entry) : NULL;
     if (!own)
         return sky_fail(e, SKY_ENOMEM, "out of memory");
     rc = sky_writer_open(w, out, plain || !strcmp(out, "-") ? SKY_PLAIN : SKY_SHARD, own, &o, e);

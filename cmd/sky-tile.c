@@ -14,7 +14,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 typedef struct {
     sky_sample s;
@@ -125,14 +124,12 @@ static int cut_scene(app *a, scene *s, sky_err *e)
     return SKY_OK;
 }
 
-/* The next sample could not be read. A shard goes on at its next intact record; a plain stream stays where it is and
- * repeats the error, which then was told already and ends the input. 1: go on; 0: end; < 0: stop. */
-static int unreadable(app *a, uint64_t at, sky_err *e)
+/* The next sample could not be read. A shard goes on at its next intact record, a plain stream cannot.
+ * 1: go on; 0: end; < 0: stop. */
+static int unreadable(app *a, sky_err *e)
 {
-    if (a->c.skipped && sky_reader_bytes(a->in) == at)
-        return 0;
     int rc = sky_skip(&a->c, e);
-    return rc ? rc : 1;
+    return rc ? rc : !sky_reader_stuck(a->in);
 }
 
 static int plan_and_cut(app *a, scene *s, sky_err *e)
@@ -152,10 +149,9 @@ static int next_scene(app *a, sky_err *e)
         return sky_fail(e, SKY_ENOMEM, "out of memory for a sample");
     s->waiting = 1;
     s->windows = a->windows;
-    uint64_t at = sky_reader_bytes(a->in);
     int rc = sky_reader_next(a->in, &s->s, e), more = rc;
     if (rc < 0)
-        rc = more = unreadable(a, at, e);
+        rc = more = unreadable(a, e);
     else if (rc > 0)
         rc = plan_and_cut(a, s, e);
     scene_done(s);
@@ -181,12 +177,14 @@ static void drain(app *a)
 
 static int open_all(app *a, sky_err *e)
 {
-    int threads = a->c.threads ? a->c.threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
+    int threads = a->c.threads ? a->c.threads : sky_cores();
     a->depth = 4 * threads;
     sky_geo_begin(threads);
     int rc = sky_reader_open(&a->in, a->c.args, a->c.nargs, NULL, e);
-    if (!rc)
-        rc = sky_windows_open(&a->windows, threads + 16, e);
+    if (rc)
+        return rc;
+    sky_reader_threads(a->in, threads);
+    rc = sky_windows_open(&a->windows, threads + 16, e);
     if (!rc)
         rc = sky_queue_open(&a->queue, threads, a->depth, work, e);
     if (rc)

@@ -5,7 +5,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 
-static int usable_cores(void)
+int sky_cores(void)
 {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0)
@@ -66,7 +66,7 @@ static void *pool_worker(void *arg)
 int sky_pool_open(sky_pool **out, int n, sky_err *e)
 {
     if (n <= 0)
-        n = usable_cores();
+        n = sky_cores();
     sky_pool *p = sky_calloc(1, sizeof *p + (size_t)n * sizeof p->w[0]);
     if (!p)
         return sky_fail(e, SKY_ENOMEM, "thread pool: out of memory");
@@ -172,7 +172,7 @@ static void *queue_worker(void *arg)
 int sky_queue_open(sky_queue **out, int threads, int depth, void (*fn)(void *), sky_err *e)
 {
     if (threads <= 0)
-        threads = usable_cores();
+        threads = sky_cores();
     if (depth < threads)
         depth = threads;
     sky_queue *q = sky_calloc(1, sizeof *q);

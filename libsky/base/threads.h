@@ -8,6 +8,8 @@
 #include "base/err.h"
 #include <stdint.h>
 
+int sky_cores(void); /* cores this process may use, at least 1 */
+
 typedef struct sky_pool sky_pool;
 
 /* n threads in all, the caller's included; n = 0: one per core this process may use. */

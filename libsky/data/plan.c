@@ -451,15 +451,13 @@ static int set_splits(sky_plan *p, const sky_listing *l, const char *wanted, sky
 
 /* ---- choosing ------------------------------------------------------------------------------------------------ */
 
-uint64_t sky_part_of(const char *id, uint64_t n) { return sky_mix64(sky_fnv1a(id), 0) % n + 1; }
-
 static void keep_wanted(sky_plan *p, const sky_plan_opts *o)
 {
     size_t kept = 0;
     for (size_t i = 0; i < p->n; i++) {
         sky_plan_item *it = &p->item[i];
         int in_split = !o->split || (it->split && !strcmp(o->split, it->split));
-        int in_part = !o->parts || sky_part_of(it->id, o->parts) == o->part;
+        int in_part = sky_part_holds(&o->part, it->id);
         p->left_out += in_split && !in_part;
         if (in_split && in_part)
             p->item[kept++] = *it;

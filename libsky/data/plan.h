@@ -7,6 +7,7 @@
 
 #include "data/descriptor.h"
 #include "data/listing.h"
+#include "data/part.h"
 
 typedef struct {
     const sky_entry *file;
@@ -31,7 +32,7 @@ typedef struct {
 typedef struct {
     const char *split;  /* only this one; NULL: all */
     const char *root;   /* list layout: what its paths are relative to; NULL: the folder of each list */
-    uint64_t part, parts; /* 1..parts; parts 0: everything */
+    sky_part part;
 } sky_plan_opts;
 
 typedef struct {
@@ -46,8 +47,6 @@ int sky_plan_open(sky_plan **out, const sky_dataset *d, const sky_listing *l, co
 void sky_plan_close(sky_plan *p); /* NULL allowed */
 /* SHA-256 over one line "id field path size" per source in plan order. */
 void sky_plan_hash(const sky_plan *p, char out[65]);
-/* Which of n parts (from 1) an id belongs to. */
-uint64_t sky_part_of(const char *id, uint64_t n);
 
 /* skylist.c: add the records of one of the original's JSON lists, n bytes of text; files are looked for below root. */
 int sky_plan_list(sky_plan *p, const char *text, size_t n, const char *name, const char *root, sky_err *e) SKY_MUST_USE;

@@ -233,7 +233,7 @@ run 2 "--dataset NAME is missing" "no data set" $F
 run 2 "no PATH given" "no path" -d flood3i
 run 2 "atlantis" "unknown data set" -d atlantis $F
 run 2 "has no split 'moon'" "unknown split" -d flood3i -s moon $F
-for p in 0/3 4/3 1 a/b 1/0 1/3x -1/3; do run 2 "--part: expected i/n" "--part $p" -d flood3i --part=$p $F; done
+for p in 0/3 4/3 1 a/b 1/0 1/3x -1/3; do run 2 "want I/N with 1 <= I <= N" "--part $p" -d flood3i --part=$p $F; done
 run 2 "unknown option '--frobnicate'" "unknown option" -d flood3i --frobnicate $F
 run 4 "nowhere: No such file" "a path that is not there" -d flood3i "$T/nowhere"
 run 3 "no sample of data set 'flood3i' among [0-9]* files; looked for Images/{id}_{r:d}_{c:d}.jpg" "nothing that fits" -d flood3i examples

@@ -107,6 +107,13 @@ expect 3 "field 's2'" "the same with --keep-going" $tile --size 32 --keep-going 
 [ "$(count <"$dir/out")" = 120 ]
 ok $? "and everything else is there"
 expect 3 "ends" "truncated input with --keep-going ends" timeout 20 $tile --size 32 --keep-going "$dir/cut"
+# Both damaged records lie in what the reader has read ahead, so no byte is read between the two errors.
+"$scenes" make 5 100 132 | "$B/bin/sky-pack" -o "$dir/hurt.sky" 2>"$dir/err"
+LC_ALL=C grep -obUaP '\x93SKY\x0d' "$dir/hurt.sky" | cut -d: -f1 | sed -n '3,4p' >"$dir/leads" # S, 0, 1, 2
+while read -r at; do printf '\377\377' | dd of="$dir/hurt.sky" bs=1 seek=$((at + 2000)) conv=notrunc 2>/dev/null; done <"$dir/leads"
+expect 3 "record 2 'scene2'" "two damaged records of a shard with --keep-going" $tile --size 32 --keep-going --threads 8 "$dir/hurt.sky"
+[ "$(count <"$dir/out")" = 60 ] && grep -q "record 1 'scene1'" "$dir/err"
+ok $? "both are named, and the three others are cut"
 expect 3 "no field 'x9'" "no such reference field" $tile --size 32 --on x9 "$dir/a.sky"
 
 # ---- faults
