@@ -245,9 +245,11 @@ static void valid(void)
     sky_buf_add(&all, b.p, b.n);
     save("valid/concatenated.sky", all.p, all.n);
     expect("valid/concatenated.sky", 0, 7, "");
+    sky_buf_reset(&all);
+    sky_buf_add(&all, b.p, b.n); /* a and p hold the same ids, which --verify refuses */
     sky_buf_add(&all, p.p, p.n);
     save("valid/concatenated-mixed.sky", all.p, all.n);
-    expect("valid/concatenated-mixed.sky", 0, 10, "");
+    expect("valid/concatenated-mixed.sky", 0, 7, "");
     sky_buf_reset(&all);
     static const uint8_t foreign[12] = {0x5a, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 'a', 'b', 'c', 'd'};
     sky_buf_add(&all, foreign, sizeof foreign); /* another program's skippable frame may come first */
