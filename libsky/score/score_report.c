@@ -103,31 +103,35 @@ static json_t *mean_json(const sky_mean *m) { return json_pack("{s:o, s:i}", "va
 static json_t *matrix_json(const sky_scores *r)
 {
     json_t *values = json_array(), *rows = json_array();
-    for (int i = 0; i < r->side; i++) {
+    int bad = 0;
+    for (int i = 0; i < r->side && !bad; i++) {
         json_t *row = json_array();
-        for (int k = 0; k < r->side; k++)
-            json_array_append_new(row, count(r->matrix[i * r->side + k]));
-        json_array_append_new(rows, row);
-        json_array_append_new(values, i < r->side - 1 ? json_integer(r->values[i]) : json_null());
+        bad = json_array_append_new(rows, row) || json_array_append_new(values, i < r->side - 1 ? json_integer(r->values[i]) : json_null());
+        for (int k = 0; k < r->side && !bad; k++)
+            bad = json_array_append_new(row, count(r->matrix[i * r->side + k]));
     }
-    return json_pack("{s:o, s:o}", "values", values, "rows", rows);
+    json_t *j = json_pack("{s:o, s:o}", "values", values, "rows", rows);
+    if (bad)
+        json_decref(j);
+    return bad ? NULL : j;
 }
 
 json_t *sky_scores_json(const sky_scores *r)
 {
     json_t *classes = json_array(), *problems = json_object();
+    int bad = 0;
     for (int i = 0; i < r->n; i++)
-        json_array_append_new(classes, class_json(&r->c[i]));
+        bad |= json_array_append_new(classes, class_json(&r->c[i]));
     for (int i = 0; i < SKY_SCORE_PROBLEMS; i++)
-        json_object_set_new(problems, problem_names[i], count(r->problems[i]));
+        bad |= json_object_set_new(problems, problem_names[i], count(r->problems[i]));
     json_t *j = json_pack("{s:i, s:s, s:o, s:o, s:o, s:o, s:b, s:o}", "version", 1, "protocol", r->multi ? "multiclass" : "binary", "model",
                           r->model[0] ? json_string(r->model) : json_null(), "wanted", count(r->wanted), "scored", count(r->scored), "pixels", count(r->pixels),
                           "complete", all_problems(r) == 0, "problems", problems);
     json_t *mean = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "iou", mean_json(&r->iou), "dice", mean_json(&r->dice), "precision", mean_json(&r->precision), "recall",
                              mean_json(&r->recall), "oneshot_iou", mean_json(&r->oneshot_iou), "oneshot_accuracy", mean_json(&r->oneshot_acc));
-    int bad = !j || json_object_set_new(j, "classes", classes) || json_object_set_new(j, "mean", mean) ||
-              json_object_set_new(j, "pixel_accuracy", real(r->accuracy)) || json_object_set_new(j, "weighted_iou", real(r->weighted_iou)) ||
-              (r->multi && json_object_set_new(j, "confusion", matrix_json(r)));
+    bad |= json_object_set_new(j, "classes", classes) | json_object_set_new(j, "mean", mean); /* both take what they are given */
+    bad = bad || json_object_set_new(j, "pixel_accuracy", real(r->accuracy)) || json_object_set_new(j, "weighted_iou", real(r->weighted_iou)) ||
+          (r->multi && json_object_set_new(j, "confusion", matrix_json(r)));
     if (!bad)
         return j;
     json_decref(j);

@@ -151,4 +151,13 @@ if [ -e /dev/full ]; then
     [ $? = 4 ]
     ok $? "full disk on standard output"
 fi
+"$bin" --json --threads 1 --labels labels-*.sky -- good.sky >whole 2>err
+odd=
+for k in $(seq 1 7 1200); do
+    SKY_TEST_FAIL_ALLOC=$k "$bin" --json --threads 1 --labels labels-*.sky -- good.sky >out 2>err
+    got=$?
+    [ $got = 4 ] || { [ $got = 0 ] && cmp -s out whole; } || odd="$odd $k:$got"
+done
+[ -z "$odd" ]
+ok $? "any allocation may fail: status 4, or the same JSON ($odd)"
 echo "1..$n"
