@@ -5,8 +5,10 @@
 
 #include <math.h>
 
-int sky_cpu_attention_op(sky_dev *d, sky_tensor *y, const sky_tensor *qkv, sky_dtype products, sky_err *e)
+int sky_cpu_attention_op(sky_dev *d, sky_tensor *y, sky_tensor *lse, const sky_tensor *qkv, sky_dtype products, sky_err *e)
 {
+    if (lse->data)
+        return sky_fail(e, SKY_EDEVICE, "attention: this backend does not give log-sum-exp");
     const int64_t *s = qkv->shape;
     sky_cpu_attention_shape a = {s[0], s[1], (int)s[3], (int)s[4], products == SKY_BF16};
     size_t n = sky_cpu_attention_scratch(&a, sky_pool_threads(d->pool));

@@ -16,11 +16,11 @@ int sky_cpu_linear(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_ten
     return product(d, &g, "linear", e);
 }
 
-int sky_cpu_matmul(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *w, sky_err *e)
+int sky_cpu_matmul(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *w, const sky_tensor *residual, sky_err *e)
 {
     int64_t k = w->shape[0], n = w->shape[1];
     sky_gemm g = {.a = x->data, .lda = k, .m = sky_rows(x), .k = k, .n = n, .w = w->data, .w_bf16 = w->dtype == SKY_BF16,
-                  .w_kn = 1, .ldw = n, .act = SKY_ACT_NONE, .y = y->data, .ldy = n};
+                  .w_kn = 1, .ldw = n, .act = SKY_ACT_NONE, .residual = residual->data, .ldr = n, .y = y->data, .ldy = n};
     return product(d, &g, "matmul", e);
 }
 

@@ -28,7 +28,7 @@ sky_tensor sky_matmul(sky_ctx *c, sky_tensor x, sky_tensor w)
     if (!is_act(&x) || !is_weight(&w, 2) || w.shape[0] != sky_last(&x))
         return sky_refuse(c, "matmul", "x F32[..,K], w F32|BF16[K,N]", "x", &x, "w", &w, NULL);
     sky_tensor y = sky_new_last(c, &x, w.shape[1]);
-    return SKY_RUN(c, matmul, y, &x, &w);
+    return SKY_RUN(c, matmul, y, &x, &w, &sky_none);
 }
 
 sky_tensor sky_conv2d(sky_ctx *c, sky_tensor x, sky_tensor w, sky_tensor scale, sky_tensor shift, sky_act act)
@@ -53,7 +53,8 @@ sky_tensor sky_attention(sky_ctx *c, sky_tensor qkv, sky_dtype products)
     if (!is_act(&qkv) || qkv.ndim != 5 || qkv.shape[2] != 3 || !is_product(products))
         return sky_refuse(c, "attention", "qkv F32[B,L,3,heads,d], products in F32 or BF16", "qkv", &qkv, NULL);
     sky_tensor y = sky_new(c, SKY_F32, 3, (int64_t[]){qkv.shape[0], qkv.shape[1], qkv.shape[3] * qkv.shape[4]});
-    return SKY_RUN(c, attention, y, &qkv, products);
+    sky_tensor lse = sky_none;
+    return SKY_RUN(c, attention, y, &lse, &qkv, products);
 }
 
 sky_tensor sky_window_attention(sky_ctx *c, sky_tensor qkv, sky_tensor pad_qkv, sky_tensor bias, sky_tensor logit_scale, int win, int shift, sky_dtype products)

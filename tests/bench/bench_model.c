@@ -41,17 +41,17 @@ static int t_linear(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_te
 {
     TIMED(LINEAR, 2.0 * (double)sky_numel(y) * (double)w->shape[1], linear(d, y, x, w, b, act, r, e));
 }
-static int t_matmul(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *w, sky_err *e)
+static int t_matmul(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *w, const sky_tensor *r, sky_err *e)
 {
-    TIMED(LINEAR, 2.0 * (double)sky_numel(y) * (double)w->shape[0], matmul(d, y, x, w, e));
+    TIMED(LINEAR, 2.0 * (double)sky_numel(y) * (double)w->shape[0], matmul(d, y, x, w, r, e));
 }
 static int t_conv(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *w, const sky_tensor *scale, const sky_tensor *shift, sky_act act, sky_err *e)
 {
     TIMED(CONV, 2.0 * (double)sky_numel(y) * (double)(w->shape[1] * w->shape[2] * w->shape[3]), conv2d(d, y, x, w, scale, shift, act, e));
 }
-static int t_attention(sky_dev *d, sky_tensor *y, const sky_tensor *q, sky_dtype p, sky_err *e)
+static int t_attention(sky_dev *d, sky_tensor *y, sky_tensor *lse, const sky_tensor *q, sky_dtype p, sky_err *e)
 {
-    TIMED(ATTENTION, 4.0 * (double)sky_numel(y) * (double)q->shape[1], attention(d, y, q, p, e));
+    TIMED(ATTENTION, 4.0 * (double)sky_numel(y) * (double)q->shape[1], attention(d, y, lse, q, p, e));
 }
 static int t_window(sky_dev *d, sky_tensor *y, const sky_tensor *q, const sky_tensor *pad, const sky_tensor *bias, const sky_tensor *s, int win, int shift, sky_dtype p, sky_err *e)
 {
