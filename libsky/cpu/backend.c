@@ -190,4 +190,9 @@ const sky_backend sky_backend_cpu = {
     .rec_loss = sky_cpu_rec_loss,
     .sym_kl = sky_cpu_sym_kl,
     .masked_mse = sky_cpu_masked_mse,
+    .fill = sky_cpu_fill,
+    .square_sums = sky_cpu_square_sums,
+    .adamw = sky_cpu_adamw,
+    .sgd = sky_cpu_sgd,
+    .lerp = sky_cpu_lerp,
 };

@@ -81,4 +81,10 @@ int sky_cpu_rec_loss(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_t
 int sky_cpu_sym_kl(sky_dev *d, sky_tensor *y, const sky_tensor *a, const sky_tensor *b, const uint8_t *flag, sky_err *e);
 int sky_cpu_masked_mse(sky_dev *d, sky_tensor *y, const sky_tensor *a, const sky_tensor *b, const uint8_t *flag, sky_err *e);
 
+int sky_cpu_fill(sky_dev *d, sky_tensor *y, float value, sky_err *e);
+int sky_cpu_square_sums(sky_dev *d, sky_tensor *s, const sky_tensor *const *x, int n, sky_err *e);
+int sky_cpu_adamw(sky_dev *d, sky_tensor *w, const sky_tensor *g, sky_tensor *m, sky_tensor *v, sky_tensor *copy, const sky_adamw *o, sky_err *e);
+int sky_cpu_sgd(sky_dev *d, sky_tensor *w, const sky_tensor *g, sky_tensor *m, sky_tensor *copy, const sky_sgd *o, sky_err *e);
+int sky_cpu_lerp(sky_dev *d, sky_tensor *y, const sky_tensor *x, float t, sky_err *e);
+
 #endif

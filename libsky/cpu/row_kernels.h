@@ -7,6 +7,15 @@
 
 #include <stdint.h>
 
+/* A step of the optimizer (tensor/backend.h) with what is the same for all elements worked out. */
+typedef struct {
+    float gscale, decay /* lr*decay */, beta1, rest1 /* 1-beta1 */, beta2, rest2, step /* lr/(1-beta1^t) */, root /* 1/sqrt(1-beta2^t) */, eps;
+} sky_adamw_step;
+typedef struct {
+    float gscale, decay, momentum, lr;
+    int first;
+} sky_sgd_step;
+
 typedef struct {
     const char *name;
     /* y = (x - mean) / sqrt(var + eps) * w + b (+ res unless NULL) */
@@ -29,6 +38,11 @@ typedef struct {
     void (*interleave4)(float *y, const float *const *x, int64_t n);
     /* s += x, or s += (x - mean)^2 unless mean is NULL */
     void (*accumulate)(double *s, const float *x, const double *mean, int64_t n);
+    void (*adamw)(float *w, const float *g, float *m, float *v, uint16_t *copy /* or NULL */, const sky_adamw_step *o, int64_t n);
+    void (*sgd)(float *w, const float *g, float *m, uint16_t *copy, const sky_sgd_step *o, int64_t n);
+    void (*lerp)(float *y, const float *x, float t, int64_t n); /* y += t*(x-y) */
+    void (*fill)(float *y, float value, int64_t n);
+    double (*square_sum)(const float *x, int64_t n); /* each square in double */
     /* memcpy that leaves the caches alone: for results too large to be found there again. After the last such store
      * of a piece of work its thread calls fence. */
     void (*copy_far)(void *y, const void *x, int64_t bytes);

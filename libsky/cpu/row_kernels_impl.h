@@ -419,6 +419,8 @@ static void copy_far(void *y, const void *x, int64_t bytes)
     memcpy(to + i, from + i, (size_t)(bytes - i));
 }
 
+#include "cpu/update_impl.h"
+
 const sky_row_kernels KERNELS = {
     .name = SET,
     .layernorm = layernorm,
@@ -434,6 +436,11 @@ const sky_row_kernels KERNELS = {
     .mix_argmax = mix_argmax,
     .interleave4 = interleave4,
     .accumulate = accumulate,
+    .adamw = adamw,
+    .sgd = sgd,
+    .lerp = lerp,
+    .fill = fill,
+    .square_sum = square_sum,
     .copy_far = copy_far,
     .fence = fence,
     .to_bf16 = to_bf16,
