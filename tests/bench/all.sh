@@ -17,6 +17,7 @@ title "peak loops"; "$b/peak"
 title "matrix products and convolutions"; "$b/bench_gemm" -q
 title "attention"; "$b/bench_attention"
 title "memory-bound operations"; "$b/bench_ops"
+title "optimizer"; "$b/bench_update"
 title "packing and reading shards"; "$b/bench_pack" "${TMPDIR:-/tmp}" 160
 title "confusion matrix, beside numpy"; "$python" tests/bench/bench_score.py "$b/bench_score"
 if [ -x "$b/geo_ingest" ]; then title "ingest, beside the decoders"; "$b/geo_ingest"; fi
