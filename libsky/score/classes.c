@@ -127,12 +127,39 @@ int sky_classes_meta(sky_classes *c, const json_t *meta, sky_err *e)
     for (size_t i = 0; !rc && i < json_array_size(ignore); i++)
         if (json_is_integer(json_array_get(ignore, i)))
             rc = sky_classes_ignore(c, json_integer_value(json_array_get(ignore, i)), e);
-    if (!rc && json_is_integer(nodata) && json_integer_value(nodata) >= 0 && json_integer_value(nodata) < SKY_CLASS_VALUES)
-        rc = sky_classes_ignore(c, json_integer_value(nodata), e);
+    const double none = json_is_number(nodata) ? json_number_value(nodata) : -1; /* rasters say 255.0 */
+    if (!rc && none >= 0 && none < SKY_CLASS_VALUES && none == (int)none)
+        rc = sky_classes_ignore(c, (int)none, e);
     if (c->given || !json_array_size(table)) /* the option goes before the table */
         return rc;
     for (size_t i = 0; !rc && i < json_array_size(table); i++)
         rc = meta_class(c, json_array_get(table, i), e);
     c->given = 1;
     return rc;
+}
+
+int sky_classes_copy(sky_classes *to, const sky_classes *from, sky_err *e)
+{
+    sky_class *list = sky_calloc((size_t)from->n + 1, sizeof *list);
+    if (!list)
+        return sky_fail(e, SKY_ENOMEM, "classes: out of memory");
+    if (from->n)
+        memcpy(list, from->list, (size_t)from->n * sizeof *list);
+    *to = *from;
+    to->list = list;
+    return SKY_OK;
+}
+
+int sky_classes_same(const sky_classes *c, const sky_classes *first, sky_err *e)
+{
+    for (int v = 0; v < SKY_CLASS_VALUES; v++) {
+        const sky_class *a = sky_classes_find(c, v), *b = sky_classes_find(first, v);
+        if (c->ignore[v] != first->ignore[v])
+            return sky_fail(e, SKY_ECORRUPT, "value %d is %s here, %s there (--ignore %d ignores it in both)", v, c->ignore[v] ? "ignored" : "not ignored",
+                            first->ignore[v] ? "ignored" : "not", v);
+        if (!a != !b || (a && strcmp(a->name, b->name)))
+            return sky_fail(e, SKY_ECORRUPT, "class %d is %s%s%s here, %s%s%s there (--classes gives one table for all)", v, a ? "'" : "", a ? a->name : "none", a ? "'" : "",
+                            b ? "'" : "", b ? b->name : "none", b ? "'" : "");
+    }
+    return SKY_OK;
 }

@@ -28,6 +28,9 @@ int sky_classes_parse(sky_classes *c, const char *text, sky_err *e) SKY_MUST_USE
 /* Members classes, ignore and nodata of a label field's meta. Ignored values are no classes. */
 int sky_classes_meta(sky_classes *c, const json_t *meta, sky_err *e) SKY_MUST_USE;
 int sky_classes_ignore(sky_classes *c, int64_t value, sky_err *e) SKY_MUST_USE;
+int sky_classes_copy(sky_classes *to, const sky_classes *from, sky_err *e) SKY_MUST_USE; /* to: initialised, empty */
+/* The same values, names and ignored values? If not, SKY_ECORRUPT says what c has that `first` has otherwise. */
+int sky_classes_same(const sky_classes *c, const sky_classes *first, sky_err *e) SKY_MUST_USE;
 /* Add a class of this value unless it is there or ignored. */
 int sky_classes_see(sky_classes *c, int value, sky_err *e) SKY_MUST_USE;
 const sky_class *sky_classes_find(const sky_classes *c, int value); /* NULL: none */

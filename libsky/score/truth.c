@@ -19,9 +19,11 @@ struct sky_truth {
     int nshards;
     const char *field;
     sky_classes *cls;
+    sky_classes options; /* cls as it was before any label: what --classes and --ignore say */
+    sky_classes first;   /* with the first label's table, which every other one has to share */
+    const struct item *first_of; /* whose; NULL: not read yet */
     struct item *item; /* sorted by id */
     uint64_t n, cap;
-    int have;          /* meta was taken into cls */
     int64_t read;      /* item in the buffers below; -1: none */
     sky_classmap map;
     uint8_t *valid;
@@ -29,10 +31,55 @@ struct sky_truth {
 
 /* ---- classes ---------------------------------------------------------------------------------------------------- */
 
-static int take_meta(sky_truth *t, const json_t *meta, sky_err *e)
+/* What a label says of its classes; where its own metadata are silent, its shard's schema. NULL: memory. */
+static json_t *class_meta(const sky_truth *t, const struct item *it, const json_t *meta)
 {
-    t->have = 1;
-    return sky_classes_meta(t->cls, meta, e);
+    static const char *const keys[] = {"classes", "ignore", "nodata"};
+    const json_t *common = json_object_get(json_object_get(sky_shard_schema(t->shard[it->shard]), "fields"), t->field);
+    json_t *o = json_object();
+    for (int i = 0; o && i < 3; i++) {
+        json_t *v = json_object_get(meta, keys[i]);
+        v = v ? v : json_object_get(common, keys[i]);
+        if (v && json_object_set(o, keys[i], v)) {
+            json_decref(o);
+            return NULL;
+        }
+    }
+    return o;
+}
+
+static int take_first(sky_truth *t, const struct item *it, const json_t *meta, sky_err *e)
+{
+    int rc = sky_classes_copy(&t->options, t->cls, e);
+    if (!rc)
+        rc = sky_classes_meta(t->cls, meta, e);
+    if (!rc)
+        rc = sky_classes_copy(&t->first, t->cls, e);
+    if (!rc)
+        t->first_of = it;
+    return rc;
+}
+
+/* One number must not mean two classes: labels with another table than the first one's cannot be scored with it. */
+static int compare_table(const sky_truth *t, const json_t *meta, sky_err *e)
+{
+    const struct item *f = t->first_of;
+    sky_classes own;
+    int rc = sky_classes_copy(&own, &t->options, e);
+    if (rc)
+        return rc;
+    if (!(rc = sky_classes_meta(&own, meta, e)))
+        rc = sky_classes_same(&own, &t->first, e);
+    sky_classes_free(&own);
+    return rc ? sky_wrap(e, "another class table than '%s' of %s", f->id, t->paths[f->shard]) : SKY_OK;
+}
+
+static int take_meta(sky_truth *t, const struct item *it, const json_t *meta, sky_err *e)
+{
+    json_t *said = class_meta(t, it, meta);
+    int rc = !said ? sky_fail(e, SKY_ENOMEM, "labels: out of memory") : t->first_of ? compare_table(t, said, e) : take_first(t, it, said, e);
+    json_decref(said);
+    return rc;
 }
 
 /* A value the table does not name is damage, but for 0: unlisted, it is background. Without a table every value is a class. */
@@ -116,6 +163,13 @@ int sky_truth_present(sky_truth *t, uint64_t i, const uint16_t **values, int *n,
     return SKY_OK;
 }
 
+static int read_fields(sky_truth *t, const struct item *it, const char *first, const char *second, sky_sample *s, sky_err *e)
+{
+    const char *names[] = {first, second, NULL};
+    int rc = sky_shard_read(t->shard[it->shard], it->record, names, s, e);
+    return rc ? sky_wrap(e, "labels: %s: record %llu '%s'", t->paths[it->shard], (unsigned long long)it->record, it->id) : SKY_OK;
+}
+
 /* ---- opening ---------------------------------------------------------------------------------------------------- */
 
 static int is_absent(const json_t *entry, const char *field)
@@ -157,9 +211,6 @@ static int add_shard(sky_truth *t, int i, sky_err *e)
     if (rc)
         return sky_wrap(e, "labels");
     t->nshards++;
-    const json_t *meta = json_object_get(json_object_get(sky_shard_schema(t->shard[i]), "fields"), t->field);
-    if (!t->have && (json_object_get(meta, "classes") || json_object_get(meta, "ignore")))
-        rc = take_meta(t, meta, e);
     for (uint64_t k = 0; !rc && k < sky_shard_count(t->shard[i]); k++)
         rc = add_entry(t, i, k, e);
     return rc;
@@ -179,12 +230,36 @@ static int sort_items(sky_truth *t, sky_err *e)
     return SKY_OK;
 }
 
-/* Where the schema does not say what the classes are, the first sample may. */
+/* The table of one label, without its pixels. */
+static int learn_table(sky_truth *t, const struct item *it, sky_err *e)
+{
+    sky_sample s;
+    sky_sample_init(&s);
+    int rc = read_fields(t, it, NULL, NULL, &s, e);
+    const sky_field *f = rc ? NULL : sky_sample_field(&s, t->field);
+    if (!rc && (rc = take_meta(t, it, f ? f->meta : NULL, e)))
+        sky_wrap(e, "labels: %s: sample '%s'", t->paths[it->shard], it->id);
+    sky_sample_free(&s);
+    return rc;
+}
+
+/* The first label of every shard; the others are compared when they are read. */
+static int learn_tables(sky_truth *t, sky_err *e)
+{
+    uint8_t *met = sky_calloc((size_t)t->nshards, 1);
+    int rc = met ? SKY_OK : sky_fail(e, SKY_ENOMEM, "labels: out of memory");
+    for (uint64_t i = 0; !rc && i < t->n; i++)
+        if (!met[t->item[i].shard]) {
+            met[t->item[i].shard] = 1;
+            rc = learn_table(t, &t->item[i], e);
+        }
+    sky_free(met);
+    return rc;
+}
+
 static int learn_classes(sky_truth *t, sky_err *e)
 {
-    const sky_classmap *m;
-    const uint8_t *valid;
-    int rc = t->have ? SKY_OK : sky_truth_read(t, 0, &m, &valid, e);
+    int rc = learn_tables(t, e);
     for (uint64_t i = 0; !rc && i < t->n; i++) {
         const json_t *entry = sky_shard_entry(t->shard[t->item[i].shard], t->item[i].record, e);
         if (!entry)
@@ -225,6 +300,8 @@ void sky_truth_close(sky_truth *t)
     for (int i = 0; i < t->nshards; i++)
         sky_shard_close(t->shard[i]);
     sky_classmap_free(&t->map);
+    sky_classes_free(&t->options);
+    sky_classes_free(&t->first);
     sky_free(t->valid);
     sky_free(t->item);
     sky_free(t->shard);
@@ -243,13 +320,6 @@ int64_t sky_truth_find(const sky_truth *t, const char *id)
 
 /* ---- reading ---------------------------------------------------------------------------------------------------- */
 
-static int read_fields(sky_truth *t, const struct item *it, const char *second, sky_sample *s, sky_err *e)
-{
-    const char *names[] = {t->field, second, NULL};
-    int rc = sky_shard_read(t->shard[it->shard], it->record, names, s, e);
-    return rc ? sky_wrap(e, "labels: %s: record %llu '%s'", t->paths[it->shard], (unsigned long long)it->record, it->id) : SKY_OK;
-}
-
 static int bad_mask(sky_truth *t, const struct item *it, const char *name, const char *what, sky_err *e)
 {
     return sky_fail(e, SKY_ECORRUPT, "%s: sample '%s': field '%s' %s; expected the U8 mask of '%s'", t->paths[it->shard], it->id, name, what, t->field);
@@ -260,7 +330,7 @@ static int read_valid(sky_truth *t, const struct item *it, const char *name, sky
 {
     sky_sample s;
     sky_sample_init(&s);
-    int rc = read_fields(t, it, name, &s, e);
+    int rc = read_fields(t, it, t->field, name, &s, e);
     sky_field *f = rc ? NULL : sky_sample_field(&s, name);
     if (!rc && (!f || !f->data))
         rc = bad_mask(t, it, name, "is missing", e);
@@ -276,14 +346,13 @@ static int read_valid(sky_truth *t, const struct item *it, const char *name, sky
 
 static int read_label(sky_truth *t, struct item *it, sky_sample *s, sky_err *e)
 {
-    int rc = read_fields(t, it, NULL, s, e);
+    int rc = read_fields(t, it, t->field, NULL, s, e);
     if (rc)
         return rc;
     sky_field *f = sky_sample_field(s, t->field);
     if (!f)
         return sky_fail(e, SKY_ECORRUPT, "%s: sample '%s' has no field '%s'", t->paths[it->shard], it->id, t->field);
-    if (!t->have)
-        rc = take_meta(t, f->meta, e);
+    rc = take_meta(t, it, f->meta, e);
     if (!rc)
         rc = sky_classmap_take(&t->map, f, e);
     if (rc)

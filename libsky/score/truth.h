@@ -9,8 +9,9 @@
 typedef struct sky_truth sky_truth;
 
 /* paths: shard files (streams have no index). field: the label field's name. Samples without it are not counted; an id in
- * two records is an error. The class table and ignored values of the schema, or else of the first sample, go into cls; a
- * class that the index names and cls does not is an error naming the sample. */
+ * two records is an error. The class table and ignored values of the first label (where it has none, of its shard's schema)
+ * go into cls; another label with other ones is SKY_ECORRUPT naming both and the difference: for the first label of each
+ * shard here, else when it is read. A class that the index names and cls does not is an error naming the sample. */
 int sky_truth_open(sky_truth **out, char *const *paths, int n, const char *field, sky_classes *cls, sky_err *e) SKY_MUST_USE;
 void sky_truth_close(sky_truth *t); /* NULL allowed */
 uint64_t sky_truth_count(const sky_truth *t);

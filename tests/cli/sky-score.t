@@ -128,6 +128,17 @@ done
 run 3 --labels labels-*.sky --keep-going -- misshapen.sky && says "3 of 4 predictions scored" && says "1 misshapen"
 ok $? "--keep-going counts misshapen"
 
+run 3 --labels labels-*.sky renamed.sky -- maps-d.sky && [ ! -s out ] &&
+    says "renamed.sky: sample 'd': another class table than 'a' of labels-1.sky: class 2 is 'tree' here, 'road, paved' there"
+ok $? "a shard whose class 2 is another class is not scored with the first one's table"
+run 0 --labels labels-*.sky renamed.sky --classes 1=water,2=road,3=tree -- maps-d.sky && says "4 of 4" && says "2  road "
+ok $? "unless --classes says what the numbers mean in all"
+run 3 --labels labels-0.sky fewer.sky -- maps-d.sky && says "class 3 is none here, 'tree' there" && [ ! -s out ]
+ok $? "one label with another table inside a shard"
+run 3 --labels labels-*.sky ignores.sky -- maps-d.sky && says "value 0 is ignored here, not there (--ignore 0 ignores it in both)"
+ok $? "a shard that ignores another value (nodata, as a raster writes it)"
+run 0 --labels labels-*.sky ignores.sky --ignore 0 -- maps-d.sky && says "4 of 4"
+ok $? "unless it is ignored in all"
 run 3 --labels stream.sky -- good.sky && says "stream.sky"
 ok $? "labels as a plain stream are refused"
 run 2 --labels - -- good.sky && says "sky-pack -o"

@@ -60,8 +60,23 @@ static const char table[] = "{\"role\":\"label\",\"classes\":[{\"value\":1,\"nam
 static const char schema[] = "{\"dataset\":\"test\",\"fields\":{\"label\":{\"role\":\"label\",\"classes\":[{\"value\":1,\"name\":\"water\"},{\"value\":2,\"name\":\"road, paved\"},{\"value\":3,\"name\":\"tree\"}],\"ignore\":[255]}}}";
 static const int a[4] = {1, 2, 0, 255}, b[4] = {1, 1, 0, 0}, c[4] = {2, 2, 2, 2};
 
+/* Label d in a shard whose own table and schema say something else than those of the others. */
+static void other_table(const char *name, const char *meta, int with_a)
+{
+    char head[600];
+    snprintf(head, sizeof head, "{\"dataset\":\"test\",\"fields\":{\"label\":%s}}", meta);
+    sky_writer *w = create(name, SKY_SHARD, head);
+    if (with_a)
+        put(w, "a", "{}", "label", a, 1, table);
+    put(w, "d", "{}", "label", b, 1, meta);
+    must(sky_writer_close(w, &err));
+}
+
 static void labels(void)
 {
+    other_table("renamed.sky", "{\"role\":\"label\",\"classes\":[{\"value\":1,\"name\":\"water\"},{\"value\":2,\"name\":\"tree\"},{\"value\":3,\"name\":\"road, paved\"}],\"ignore\":[255]}", 0);
+    other_table("fewer.sky", "{\"role\":\"label\",\"classes\":[{\"value\":1,\"name\":\"water\"},{\"value\":2,\"name\":\"road, paved\"}],\"ignore\":[255]}", 1);
+    other_table("ignores.sky", "{\"role\":\"label\",\"classes\":[{\"value\":1,\"name\":\"water\"},{\"value\":2,\"name\":\"road, paved\"},{\"value\":3,\"name\":\"tree\"}],\"ignore\":[255],\"nodata\":0.0}", 0);
     sky_writer *w = create("labels-0.sky", SKY_SHARD, schema);
     put(w, "b", "{}", "label", b, 1, table);
     put(w, "c", "{}", "label", c, 1, table);
@@ -115,6 +130,8 @@ static void maps(const char *name, int third, int value)
     put(w, "b", "{}", "pred", (const int[4]){1, 2, 0, 0}, 2, NULL);
     if (third)
         put(w, "c", "{}", "pred", (const int[4]){2, 2, 2, 1}, 1, NULL);
+    if (third == 2)
+        put(w, "d", "{}", "pred", (const int[4]){1, 1, 0, 0}, 1, NULL);
     must(sky_writer_close(w, &err));
 }
 
@@ -136,6 +153,7 @@ int main(int argc, char **argv)
     masks("badid.sky", (ALL & ~A2) | ID);
     masks("mixed.sky", ALL | MULTI);
     maps("maps.sky", 1, 1);
+    maps("maps-d.sky", 2, 1);
     maps("maps-missing.sky", 0, 1);
     maps("maps-ignored.sky", 1, 9); /* 9 stands where the label is ignored: not counted */
     sky_writer *w = create("maps-9.sky", SKY_PLAIN, "{\"dataset\":\"test\"}");
