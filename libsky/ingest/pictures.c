@@ -70,8 +70,13 @@ static int fill_raster(sky_ingest_field *c, sky_geo *g, const char *uri, int not
         rc = refer ? sky_ingest_refer(c, uri, i) : decode_raster(c, g);
     if (rc)
         return rc;
+    const int declared = json_object_get(c->to->meta, "nodata") != NULL;
     /* The descriptor's band names are about this data set; the file's are the driver's guess. */
-    return sky_geo_describe(g, c->to, c->e);
+    rc = sky_geo_describe(g, c->to, c->e);
+    /* The file's nodata is a stored value: it says nothing about classes that the descriptor made of them. */
+    if (!rc && !declared && c->labels && !sky_labels_identity(c->labels))
+        json_object_del(c->to->meta, "nodata");
+    return rc;
 }
 
 /* Small members of archives are unpacked into memory; a scene inside an archive is read where it is. */
