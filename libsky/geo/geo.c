@@ -18,6 +18,8 @@ static void set_default(const char *key, const char *value)
         CPLSetConfigOption(key, value);
 }
 
+static int unsafe; /* the ways to the network could not all be closed: nothing is opened */
+
 static void start(void)
 {
     CPLSetErrorHandler(keep_quiet);
@@ -27,9 +29,8 @@ static void start(void)
     set_default("GDAL_DISABLE_READDIR_ON_OPEN", "TRUE");
     set_default("GDAL_PAM_ENABLED", "YES");
     set_default("GDAL_CACHEMAX", "64");
-    /* A downloaded file must not be able to make us call out: these drivers read a local text and open a connection. */
-    set_default("GDAL_SKIP", "WMS WCS WMTS PLMOSAIC EEDAI EEDA DAAS OGCAPI STACIT STACTA NGW HTTP RASTERLITE2");
     GDALAllRegister();
+    unsafe = sky_geo_offline();
 }
 
 void sky_geo_begin(int threads)
@@ -37,6 +38,12 @@ void sky_geo_begin(int threads)
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     (void)threads;
     pthread_once(&once, start);
+}
+
+int sky_geo_ready(const char *name, sky_err *e)
+{
+    sky_geo_begin(0);
+    return unsafe ? sky_fail(e, SKY_ENOMEM, "%s: GDAL cannot be kept off the network", name) : SKY_OK;
 }
 
 const char *sky_geo_version(void)
@@ -235,7 +242,6 @@ static int cannot_open(const char *uri, const char *name, sky_err *e)
 
 static int open_as(sky_geo **out, const char *uri, const char *vsimem, const char *name, sky_err *e)
 {
-    sky_geo_begin(0);
     sky_geo *g = sky_calloc(1, sizeof *g);
     if (!g || !(g->name = sky_strdup(name))) {
         sky_free(g);
@@ -244,9 +250,12 @@ static int open_as(sky_geo **out, const char *uri, const char *vsimem, const cha
         return sky_fail(e, SKY_ENOMEM, "%s: out of memory", name);
     }
     memcpy(g->vsimem, vsimem, strlen(vsimem) + 1);
-    CPLErrorReset();
-    g->ds = GDALOpenEx(uri, GDAL_OF_RASTER | GDAL_OF_READONLY | GDAL_OF_VERBOSE_ERROR, NULL, NULL, NULL);
-    int rc = g->ds ? learn(g, e) : cannot_open(uri, name, e);
+    int rc = sky_geo_ready(name, e);
+    if (!rc) {
+        CPLErrorReset();
+        g->ds = GDALOpenEx(uri, GDAL_OF_RASTER | GDAL_OF_READONLY | GDAL_OF_VERBOSE_ERROR, NULL, NULL, NULL);
+        rc = g->ds ? learn(g, e) : cannot_open(uri, name, e);
+    }
     if (rc)
         sky_geo_close(g);
     else

@@ -12,6 +12,11 @@
 #include <ogr_api.h>
 #include <ogr_srs_api.h>
 
+/* Once, after the drivers are registered: nothing that is opened can reach the network. -1: memory. */
+int sky_geo_offline(void);
+/* sky_geo_begin; fails when sky_geo_offline did. */
+int sky_geo_ready(const char *name, sky_err *e) SKY_MUST_USE;
+extern const char *const sky_geo_vector_drivers[]; /* NULL-terminated */
 /* sky_fail with GDAL's last message of this thread appended. */
 int sky_geo_fail(sky_err *e, int code, const char *fmt, ...) SKY_PRINTF(3, 4);
 GDALDataType sky_geo_type(sky_dtype t); /* GDT_Unknown: none */

@@ -120,9 +120,8 @@ static int one_layer(job *j, OGRLayerH layer, sky_err *e)
 
 static int64_t rasterise(uint16_t *label, const sky_geo_grid *grid, const char *uri, job *j, sky_err *e)
 {
-    static const char *const drivers[] = {"GeoJSON", "GeoJSONSeq", "GPKG", "ESRI Shapefile", "SQLite", "FlatGeobuf", "KML", "GML", NULL};
     CPLErrorReset();
-    GDALDatasetH ds = GDALOpenEx(uri, GDAL_OF_VECTOR | GDAL_OF_READONLY | GDAL_OF_VERBOSE_ERROR, drivers, NULL, NULL);
+    GDALDatasetH ds = GDALOpenEx(uri, GDAL_OF_VECTOR | GDAL_OF_READONLY | GDAL_OF_VERBOSE_ERROR, sky_geo_vector_drivers, NULL, NULL);
     if (!ds)
         return sky_geo_fail(e, SKY_ECORRUPT, "%s: cannot be opened as polygons", j->name);
     int rc = sky_geo_crs_parse(&j->crs, grid->crs, e);
@@ -150,8 +149,9 @@ static int check_grid(const sky_geo_grid *g, const char *name, sky_err *e)
 int64_t sky_geo_rasterise(uint16_t *label, const sky_geo_grid *grid, const char *uri, const char *property,
                           sky_geo_class_fn fn, void *arg, sky_err *e)
 {
-    sky_geo_begin(0);
-    int rc = check_grid(grid, uri, e);
+    int rc = sky_geo_ready(uri, e);
+    if (!rc)
+        rc = check_grid(grid, uri, e);
     job j = {.name = uri, .property = property, .fn = fn, .arg = arg};
     return rc ? rc : rasterise(label, grid, uri, &j, e);
 }
@@ -159,9 +159,10 @@ int64_t sky_geo_rasterise(uint16_t *label, const sky_geo_grid *grid, const char 
 int64_t sky_geo_rasterise_memory(uint16_t *label, const sky_geo_grid *grid, const void *p, size_t n, const char *name,
                                  const char *property, sky_geo_class_fn fn, void *arg, sky_err *e)
 {
-    sky_geo_begin(0);
     char vsimem[64];
-    int rc = check_grid(grid, name, e);
+    int rc = sky_geo_ready(name, e);
+    if (!rc)
+        rc = check_grid(grid, name, e);
     if (!rc && (rc = sky_geo_vsimem(vsimem, p, n, e)))
         sky_wrap(e, "%s", name);
     if (rc)

@@ -224,6 +224,57 @@ else
     skip "running as root" "a file that may not be read"
 fi
 
+# ---- classes made of stored values: the file's nodata is a stored value and no class -------------------------------
+mkdir -p "$T/asc/img" "$T/asc/lab"
+grid() { printf 'ncols 4\nnrows 2\nxllcorner 0\nyllcorner 0\ncellsize 1\nNODATA_value %s\n%s\n' "$1" "$2"; }
+grid -9 $'1 2 3 4\n5 6 7 8' >"$T/asc/img/x.asc"
+grid 0 $'0 1 2 0\n1 1 2 2' >"$T/asc/lab/x.asc"
+printf 'dataset: asc\nfields:\n  hr: {role: image, path: "img/{id}.asc"}\n  label: {role: label, path: "lab/{id}.asc"%s}\n' '' >"$T/stored.yaml"
+printf 'dataset: asc\nfields:\n  hr: {role: image, path: "img/{id}.asc"}\n  label: {role: label, path: "lab/{id}.asc"%s}\n' ', map: {0: 255, 1: 0, 2: 1}, classes: [{value: 0, name: land}, {value: 1, name: water}], ignore: [255]' >"$T/mapped.yaml"
+run 0 "" "a label raster with nodata 0" -d "$T/stored.yaml" "$T/asc"
+$dump --meta "$T/out" | grep -q '^  field label .*"nodata":0.0'; ok $? "keeps it where values stay as they are stored"
+run 0 "" "the same, its values mapped to classes" -d "$T/mapped.yaml" "$T/asc"
+! $dump --meta "$T/out" | grep '^  field label ' | grep -q nodata; ok $? "does not mark class 0 as no data"
+
+# ---- no way to the network ------------------------------------------------------------------------------------------
+if command -v python3 >/dev/null; then
+    python3 - "$T/port" "$T/calls" <<'PY' &
+import os, socket, sys
+s = socket.socket()
+s.bind(("127.0.0.1", 0))
+s.listen(8)
+with open(sys.argv[1] + ".tmp", "w") as f:
+    f.write(str(s.getsockname()[1]))
+os.rename(sys.argv[1] + ".tmp", sys.argv[1])
+while True:
+    c, _ = s.accept()
+    with open(sys.argv[2], "a") as f:
+        f.write(repr(c.recv(60)) + "\n")
+    c.close()
+PY
+    server=$!
+    for ((i = 0; i < 100; i++)); do [ -e "$T/port" ] && break; sleep 0.1; done
+    at=127.0.0.1:$(cat "$T/port")
+    mkdir "$T/net"
+    for uri in /vsicurl/http://$at/a.tif "/vsicurl?url=http://$at/a.tif" /vsicurl_streaming/http://$at/a.tif http://$at/a.tif /vsizip//vsicurl/http://$at/a.zip/a.tif \
+        /vsigzip//vsicurl/http://$at/a.gz GTIFF_DIR:1:/vsicurl/http://$at/a.tif /vsiwebhdfs/http://$at/webhdfs/v1/a.tif "NETCDF:&quot;http://$at/a.nc&quot;:v" \
+        "PG:host=127.0.0.1 port=${at#*:} dbname=a table=b" "WMS:http://$at/?SERVICE=WMS&amp;LAYERS=a"; do
+        echo "<VRTDataset rasterXSize=\"4\" rasterYSize=\"4\"><VRTRasterBand dataType=\"Byte\" band=\"1\"><SimpleSource><SourceFilename>$uri</SourceFilename>\
+<SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>" >"$T/net/a.vrt"
+        GDAL_SKIP=none run 3 "net/a.vrt: window 0,0 of 4x4 pixels: " "a VRT that names ${uri//$at/SERVER}" -d folder --images '{id}.vrt' "$T/net"
+    done
+    [ ! -e "$T/calls" ]; ok $? "and no connection was attempted"
+    sed 's/^/# /' "$T/calls" 2>/dev/null
+    echo '<GDAL_WMS><Service name="TMS"><ServerUrl>http://'$at'/</ServerUrl></Service><DataWindow><SizeX>4</SizeX><SizeY>4</SizeY></DataWindow></GDAL_WMS>' >"$T/net/a.vrt"
+    run 3 "net/a.vrt: cannot be opened as a raster" "a WMS description" -d folder --images '{id}.vrt' "$T/net"
+    mv "$T/net/a.vrt" "$T/net/b.xml"
+    echo "<VRTDataset rasterXSize=\"4\" rasterYSize=\"4\"><VRTRasterBand dataType=\"Byte\" band=\"1\"><SimpleSource><SourceFilename>/vsicurl/http://$at/a.tif\
+</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>" >"$T/net/a.vrt"
+    run 3 "/vsicurl/http://$at/a.tif: only local files are opened" "the message" -d folder --images '{id}.vrt' "$T/net"
+    kill $server 2>/dev/null
+    wait $server 2>/dev/null
+fi
+
 # ---- arguments ------------------------------------------------------------------------------------------------------------------
 run 0 "" "--help" --help
 grep -q '^usage: sky-ingest --dataset NAME' "$T/out"; ok $? "says how to call it"
