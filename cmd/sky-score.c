@@ -83,17 +83,20 @@ typedef struct {
     sky_sheet *sheet;
 } target;
 
+/* What cannot be drawn costs its row of the picture only: it is scored all the same. */
+static int draw(sky_cli *c, target *t, const char *file, const sky_sample *pred, sky_err *e)
+{
+    if (!t->sheet || sky_sheet_rows(t->sheet) >= picture_rows || sky_gallery_add(t->sheet, t->truth, pred, field, label_field, e) >= 0)
+        return SKY_OK;
+    sky_wrap(e, "%s: prediction %llu '%s': picture", file, (unsigned long long)pred->seq, pred->id);
+    return sky_skip(c, e);
+}
+
 static int add(sky_cli *c, target *t, const char *file, sky_sample *pred, sky_err *e)
 {
-    int problem, rc = SKY_OK;
-    if (t->sheet && sky_sheet_rows(t->sheet) < picture_rows) /* first: scoring takes the data */
-        rc = sky_gallery_add(t->sheet, t->truth, pred, field, label_field, e);
-    if (rc < 0) {
-        sky_wrap(e, "%s", file);
-        return sky_skip(c, e);
-    }
-    if (!(rc = sky_scoring_add(t->s, pred, &problem, e)))
-        return SKY_OK;
+    int problem, rc = draw(c, t, file, pred, e); /* first: scoring takes the data */
+    if (rc || !(rc = sky_scoring_add(t->s, pred, &problem, e)))
+        return rc;
     sky_wrap(e, "%s", file);
     return problem >= 0 ? sky_skip(c, e) : rc;
 }
@@ -220,6 +223,8 @@ static int score(sky_cli *c, sky_truth *truth, sky_classes *cls, sky_err *e)
     if (!rc && t.sheet) {
         rc = sky_sheet_write(t.sheet, picture, e);
         t.sheet = NULL;
+        if (rc) /* with --keep-going a picture without a row costs no score */
+            rc = sky_skip(c, e);
     }
     if (!rc)
         rc = report(c, s, e);

@@ -139,6 +139,12 @@ run 3 --labels labels-*.sky ignores.sky -- maps-d.sky && says "value 0 is ignore
 ok $? "a shard that ignores another value (nodata, as a raster writes it)"
 run 0 --labels labels-*.sky ignores.sky --ignore 0 -- maps-d.sky && says "4 of 4"
 ok $? "unless it is ignored in all"
+run 3 --labels images.sky --picture p.png -- good.sky && says "good.sky: prediction 3 'b#1': picture: field 'hr': dims 'zyx'" && [ ! -s out ] && [ ! -e p.png ]
+ok $? "an image that cannot be drawn"
+run 3 --labels images.sky --picture p.png --keep-going -- good.sky && says "4 of 4 predictions scored" && diff table out && says "prediction 3 'b#1': picture: field 'hr'" && [ -s p.png ]
+ok $? "costs its row of the picture under --keep-going, not its score"
+run 3 --labels labels-*.sky --picture q.png --keep-going -- good.sky && diff table out && says "q.png: nothing to draw" && [ ! -e q.png ]
+ok $? "no image to draw is said, the scores come"
 run 3 --labels stream.sky -- good.sky && says "stream.sky"
 ok $? "labels as a plain stream are refused"
 run 2 --labels - -- good.sky && says "sky-pack -o"

@@ -31,6 +31,16 @@ static sky_writer *create(const char *name, sky_spelling sp, const char *schema)
     return w;
 }
 
+static const char *image_dims; /* of a field hr that put adds; NULL: none */
+
+static void add_image(sky_sample *s)
+{
+    sky_field *f = sky_sample_add(s, "hr", &err);
+    must(f ? 0 : -1);
+    must(sky_field_alloc(f, SKY_U8, 3, (const uint64_t[3]){3, 4, 4}, 1, &err));
+    must(sky_field_set_dims(f, image_dims, &err));
+}
+
 /* rows: four values, each over 4 * scale pixels in scale lines */
 static void put(sky_writer *w, const char *id, const char *meta, const char *field, const int rows[4], int scale, const char *field_meta)
 {
@@ -52,6 +62,8 @@ static void put(sky_writer *w, const char *id, const char *meta, const char *fie
         json_object_update(f->meta, j);
         json_decref(j);
     }
+    if (image_dims)
+        add_image(&s);
     must(sky_writer_put(w, &s, &err));
     sky_sample_free(&s);
 }
@@ -83,6 +95,14 @@ static void labels(void)
     must(sky_writer_close(w, &err));
     w = create("labels-1.sky", SKY_SHARD, schema);
     put(w, "a", "{}", "label", a, 1, table);
+    must(sky_writer_close(w, &err));
+    w = create("images.sky", SKY_SHARD, schema); /* the image of b is none */
+    image_dims = "cyx";
+    put(w, "a", "{}", "label", a, 1, table);
+    put(w, "c", "{}", "label", c, 1, table);
+    image_dims = "zyx";
+    put(w, "b", "{}", "label", b, 1, table);
+    image_dims = NULL;
     must(sky_writer_close(w, &err));
     w = create("unlisted.sky", SKY_SHARD, schema);
     put(w, "a", "{}", "label", (const int[4]){1, 2, 9, 255}, 1, table);
