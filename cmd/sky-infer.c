@@ -138,7 +138,7 @@ static int check_lines(tool *t, sky_err *e)
         t->usable[i] = rc == 0;
         if (rc) {
             in_line(t, i, e);
-            if ((rc = rc == SKY_ECORRUPT ? sky_skip(t->cli, e) : rc))
+            if ((rc = sky_skip(t->cli, e)))
                 return rc;
         }
     }
@@ -247,7 +247,7 @@ static int put_answer(tool *t, const sky_infer_pass *p, sky_err *e)
     int rc = sky_infer_answer(&s, t->in, p, e);
     if (!rc && !(rc = sky_writer_put(t->w, &s, e)))
         t->written++;
-    else if (rc == SKY_ECORRUPT || rc == SKY_ELIMIT)
+    else
         rc = sky_skip(t->cli, e);
     sky_sample_free(&s);
     return rc;
@@ -285,7 +285,7 @@ static int add_pass(tool *t, uint64_t i, const sky_sample *query, const json_t *
     if (rc) {
         in_line(t, i, e);
         sky_progress_add(t->progress, 1, 0);
-        return rc == SKY_ECORRUPT || rc == SKY_ELIMIT ? sky_skip(t->cli, e) : rc;
+        return sky_skip(t->cli, e);
     }
     return ++t->waiting == t->o.batch ? flush(t, e) : SKY_OK;
 }
@@ -304,7 +304,7 @@ static int by_index(tool *t, sky_err *e)
             rc = sky_corpus_read(t->queries, at, sky_infer_fields(t->in), &query, e);
         if (!rc)
             rc = add_pass(t, i, &query, sky_corpus_schema(t->queries, at), e);
-        else if (in_line(t, i, e) == SKY_ECORRUPT)
+        else if (in_line(t, i, e))
             rc = sky_skip(t->cli, e);
         sky_sample_free(&query);
     }
@@ -331,7 +331,7 @@ static int by_stream(tool *t, sky_err *e)
     sky_sample s;
     sky_sample_init(&s);
     int rc = met ? sky_reader_select(t->stream, sky_infer_fields(t->in), e) : sky_fail(e, SKY_ENOMEM, "out of memory");
-    while (!rc && (rc = sky_reader_next(t->stream, &s, e)) == 1) {
+    while (!rc && (rc = sky_reader_intact(t->stream, t->cli, &s, e)) == 1) {
         const uint64_t *list, n = sky_prompts_of(t->prompts, s.id, &list);
         rc = SKY_OK;
         for (uint64_t k = 0; !rc && k < n; k++) {

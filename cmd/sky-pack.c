@@ -51,16 +51,9 @@ static int for_each(sky_cli *c, sky_reader *r, each_fn *fn, void *arg, sky_err *
     sky_progress *p = sky_progress_begin(c, "records", 0);
     int rc;
     uint64_t before = 0;
-    while ((rc = sky_reader_next(r, &s, e)) != 0) {
-        if (rc > 0) {
-            rc = fn(arg, &s, e);
-            if (rc)
-                break;
-            sky_progress_add(p, 1, sky_reader_bytes(r) - before);
-            before = sky_reader_bytes(r);
-        } else if ((rc = sky_skip(c, e)) || sky_reader_stuck(r)) {
-            break;
-        }
+    while ((rc = sky_reader_intact(r, c, &s, e)) > 0 && !(rc = fn(arg, &s, e))) {
+        sky_progress_add(p, 1, sky_reader_bytes(r) - before);
+        before = sky_reader_bytes(r);
     }
     sky_progress_end(p);
     sky_sample_free(&s);
@@ -158,7 +151,7 @@ static int do_shuffle(sky_cli *c, sky_err *e)
     sky_shuffle *s;
     sky_writer *w;
     sky_sample one = {0};
-    int rc = tmp ? sky_shuffle_open(&s, c->args, c->nargs, (uint64_t)c->seed, tmp, c->threads, e) : sky_fail(e, SKY_ENOMEM, "out of memory");
+    int rc = tmp ? sky_shuffle_open(&s, c, (uint64_t)c->seed, tmp, e) : sky_fail(e, SKY_ENOMEM, "out of memory");
     sky_free(tmp);
     if (rc)
         return rc;
@@ -233,9 +226,8 @@ static int read_stat(sky_cli *c, report *p, uint64_t *sum, sky_err *e)
         return rc;
     if (p->ids)
         sky_reader_check_all(r);
-    while ((rc = sky_reader_next(r, &s, e)) != 0)
-        if ((rc = rc > 0 ? stat_one(p, r, &s, e) : sky_skip(c, e)) || sky_reader_stuck(r))
-            break;
+    while ((rc = sky_reader_intact(r, c, &s, e)) > 0 && !(rc = stat_one(p, r, &s, e)))
+        ;
     *sum = sky_reader_sum(r);
     sky_sample_free(&s);
     sky_reader_close(r);
@@ -374,6 +366,27 @@ static int do_to_tar(sky_cli *c, sky_err *e)
     return sky_wds_commit(w, e);
 }
 
+/* Under --keep-going damage costs its sample, or, in tar's own structure, the rest of the file. */
+static int one_tar(sky_cli *c, sky_writer *w, const char *path, sky_err *e)
+{
+    sky_wds_in *in;
+    sky_sample s = {0};
+    int rc = sky_wds_open(&in, path, e);
+    if (rc)
+        return rc;
+    while ((rc = sky_wds_next(in, &s, e)) != 0) {
+        rc = rc > 0 ? sky_writer_put(w, &s, e) : rc;
+        if (rc && (rc = sky_skip(c, e)))
+            break;
+    }
+    if (sky_wds_ignored(in))
+        sky_warn(c, "%llu members that are not .json .npy .png or .cls were left out, the first: %s",
+                 (unsigned long long)sky_wds_ignored(in), sky_wds_first_ignored(in));
+    sky_sample_free(&s);
+    sky_wds_close(in);
+    return rc;
+}
+
 static int do_from_tar(sky_cli *c, sky_err *e)
 {
     static char dash[] = "-";
@@ -383,20 +396,8 @@ static int do_from_tar(sky_cli *c, sky_err *e)
     json_decref(schema);
     if (rc)
         return rc;
-    for (int i = 0; i < (c->nargs ? c->nargs : 1) && !rc; i++) {
-        sky_wds_in *in;
-        sky_sample s = {0};
-        if ((rc = sky_wds_open(&in, c->nargs ? c->args[i] : dash, e)))
-            break;
-        while ((rc = sky_wds_next(in, &s, e)) > 0)
-            if ((rc = sky_writer_put(w, &s, e)))
-                break;
-        if (sky_wds_ignored(in))
-            sky_warn(c, "%llu members that are not .json .npy .png or .cls were left out, the first: %s",
-                     (unsigned long long)sky_wds_ignored(in), sky_wds_first_ignored(in));
-        sky_sample_free(&s);
-        sky_wds_close(in);
-    }
+    for (int i = 0; i < (c->nargs ? c->nargs : 1) && !rc; i++)
+        rc = one_tar(c, w, c->nargs ? c->args[i] : dash, e);
     return finish(c, w, rc, e);
 }
 

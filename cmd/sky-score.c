@@ -108,11 +108,7 @@ static int read_all(sky_cli *c, target *t, sky_reader *r, sky_err *e)
     sky_progress *p = sky_progress_begin(c, "predictions", sky_scoring_wanted(t->s));
     uint64_t bytes = 0;
     int rc;
-    while ((rc = sky_reader_next(r, &pred, e)) != 0) {
-        if (rc < 0 && ((rc = sky_skip(c, e)) || sky_reader_stuck(r)))
-            break;
-        if (rc > 0 && (rc = add(c, t, sky_reader_name(r), &pred, e)))
-            break;
+    while ((rc = sky_reader_intact(r, c, &pred, e)) > 0 && !(rc = add(c, t, sky_reader_name(r), &pred, e))) {
         sky_progress_add(p, 1, sky_reader_bytes(r) - bytes);
         bytes = sky_reader_bytes(r);
     }

@@ -124,14 +124,6 @@ static int cut_scene(app *a, scene *s, sky_err *e)
     return SKY_OK;
 }
 
-/* The next sample could not be read. A shard goes on at its next intact record, a plain stream cannot.
- * 1: go on; 0: end; < 0: stop. */
-static int unreadable(app *a, sky_err *e)
-{
-    int rc = sky_skip(&a->c, e);
-    return rc ? rc : !sky_reader_stuck(a->in);
-}
-
 static int plan_and_cut(app *a, scene *s, sky_err *e)
 {
     a->scenes++;
@@ -149,11 +141,8 @@ static int next_scene(app *a, sky_err *e)
         return sky_fail(e, SKY_ENOMEM, "out of memory for a sample");
     s->waiting = 1;
     s->windows = a->windows;
-    int rc = sky_reader_next(a->in, &s->s, e), more = rc;
-    if (rc < 0)
-        rc = more = unreadable(a, e);
-    else if (rc > 0)
-        rc = plan_and_cut(a, s, e);
+    const int more = sky_reader_intact(a->in, &a->c, &s->s, e);
+    int rc = more > 0 ? plan_and_cut(a, s, e) : more;
     scene_done(s);
     return rc < 0 ? rc : more;
 }

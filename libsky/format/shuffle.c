@@ -1,5 +1,4 @@
 #include "format/shuffle.h"
-#include "base/cli.h"
 #include "base/mem.h"
 #include "base/permute.h"
 #include "base/threads.h"
@@ -70,23 +69,22 @@ static int is_shard_file(const char *path)
     return yes;
 }
 
-static int spill(char *const *paths, int n, const char *tmp, int threads, sky_err *e)
+static int spill(sky_cli *c, const char *tmp, sky_err *e)
 {
     sky_reader *r;
     sky_writer *w;
     sky_sample s = {0};
-    sky_writer_opts o = {.level = 1, .threads = threads};
-    int rc = sky_reader_open(&r, paths, n, NULL, e);
+    sky_writer_opts o = {.level = 1, .threads = c->threads};
+    int rc = sky_reader_open(&r, c->args, c->nargs, NULL, e);
     if (rc)
         return rc;
-    sky_reader_threads(r, threads);
+    sky_reader_threads(r, c->threads);
     if ((rc = sky_writer_open(&w, tmp, SKY_SHARD, sky_reader_schema(r), &o, e))) {
         sky_reader_close(r);
         return rc;
     }
-    while ((rc = sky_reader_next(r, &s, e)) > 0)
-        if ((rc = sky_writer_put(w, &s, e)))
-            break;
+    while ((rc = sky_reader_intact(r, c, &s, e)) > 0 && !(rc = sky_writer_put(w, &s, e)))
+        ;
     sky_sample_free(&s);
     sky_reader_close(r);
     if (!rc)
@@ -109,9 +107,9 @@ static int add_shard(sky_shuffle *s, const char *path, sky_err *e)
     return SKY_OK;
 }
 
-static int open_spilled(sky_shuffle *s, char *const *paths, int n, const char *tmp, int threads, sky_err *e)
+static int open_spilled(sky_shuffle *s, sky_cli *c, const char *tmp, sky_err *e)
 {
-    int rc = spill(paths, n, tmp, threads, e);
+    int rc = spill(c, tmp, e);
     if (rc)
         return rc;
     sky_tmp_register(tmp);
@@ -121,8 +119,9 @@ static int open_spilled(sky_shuffle *s, char *const *paths, int n, const char *t
     return rc;
 }
 
-int sky_shuffle_open(sky_shuffle **out, char *const *paths, int n, uint64_t seed, const char *tmp, int threads, sky_err *e)
+int sky_shuffle_open(sky_shuffle **out, sky_cli *c, uint64_t seed, const char *tmp, sky_err *e)
 {
+    const int n = c->nargs;
     int rc = SKY_OK, direct = n > 0;
     size_t room = (size_t)(n > 0 ? n : 1);
     sky_shuffle *s = sky_calloc(1, sizeof *s);
@@ -136,13 +135,13 @@ int sky_shuffle_open(sky_shuffle **out, char *const *paths, int n, uint64_t seed
         return sky_fail(e, SKY_ENOMEM, "shuffle: out of memory");
     }
     for (int i = 0; i < n; i++)
-        direct = direct && is_shard_file(paths[i]);
+        direct = direct && is_shard_file(c->args[i]);
     for (int i = 0; direct && i < n && !rc; i++)
-        rc = add_shard(s, paths[i], e);
+        rc = add_shard(s, c->args[i], e);
     if (!direct)
-        rc = open_spilled(s, paths, n, tmp, threads, e);
+        rc = open_spilled(s, c, tmp, e);
     if (!rc)
-        rc = sky_queue_open(&s->queue, threads, 4096, run, e);
+        rc = sky_queue_open(&s->queue, c->threads, 4096, run, e);
     if (rc)
         sky_shuffle_close(s);
     else

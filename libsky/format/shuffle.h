@@ -9,8 +9,8 @@
 #include "format/stream.h"
 
 typedef struct sky_shuffle sky_shuffle;
-/* tmp: a path for the temporary shard, used if it is needed. threads 0: all cores. */
-int sky_shuffle_open(sky_shuffle **out, char *const *paths, int n, uint64_t seed, const char *tmp, int threads, sky_err *e) SKY_MUST_USE;
+/* Inputs, threads and --keep-going are c's. tmp: a path for the temporary shard, used if it is needed. */
+int sky_shuffle_open(sky_shuffle **out, sky_cli *c, uint64_t seed, const char *tmp, sky_err *e) SKY_MUST_USE;
 const json_t *sky_shuffle_schema(const sky_shuffle *s);
 uint64_t sky_shuffle_count(const sky_shuffle *s);
 int sky_shuffle_next(sky_shuffle *s, sky_sample *out, sky_err *e) SKY_MUST_USE; /* 1, 0 at the end, < 0 */

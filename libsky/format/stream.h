@@ -6,6 +6,7 @@
 #ifndef SKY_FORMAT_STREAM_H
 #define SKY_FORMAT_STREAM_H
 
+#include "base/cli.h"
 #include "base/io.h"
 #include "format/sample.h"
 
@@ -37,6 +38,9 @@ void sky_reader_threads(sky_reader *r, int n); /* decompression threads [0: all 
  * After SKY_ECORRUPT on a shard, calling again resumes at the next intact record (recovery); on a plain stream it
  * cannot and the error repeats. */
 int sky_reader_next(sky_reader *r, sky_sample *s, sky_err *e) SKY_MUST_USE;
+/* The same for tools: under --keep-going damage is named, counted in c, and costs its record (on a plain stream the rest).
+ * 1: got one; 0: end, also after damage that was skipped; < 0: the tool stops. */
+int sky_reader_intact(sky_reader *r, sky_cli *c, sky_sample *s, sky_err *e) SKY_MUST_USE;
 /* Name of the input the last sample came from (borrowed; NULL before the first), for messages: its seq counts there. */
 const char *sky_reader_name(const sky_reader *r);
 /* Samples read so far, and the order-independent sum of their hashes (sky_sample_hash). */

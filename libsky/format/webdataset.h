@@ -18,7 +18,9 @@ void sky_wds_abort(sky_wds_out *w);
 
 typedef struct sky_wds_in sky_wds_in;
 int sky_wds_open(sky_wds_in **in, const char *path, sky_err *e) SKY_MUST_USE; /* "-": standard input; no seek needed */
-int sky_wds_next(sky_wds_in *in, sky_sample *s, sky_err *e) SKY_MUST_USE;      /* 1, 0 at the end, < 0 */
+/* 1, 0 at the end, < 0. After an error, calling again goes on with the next sample; where the tar itself is damaged or cut,
+ * that is the end. */
+int sky_wds_next(sky_wds_in *in, sky_sample *s, sky_err *e) SKY_MUST_USE;
 uint64_t sky_wds_ignored(const sky_wds_in *in);
 const char *sky_wds_first_ignored(const sky_wds_in *in);
 void sky_wds_close(sky_wds_in *in); /* NULL allowed */

@@ -22,6 +22,7 @@ struct sky_wds_in {
     sky_in *in;
     member m;      /* the next one, already read, when `have` */
     int have, ended;
+    char drop[MAX_NAME]; /* key of the sample that was damaged: its other members are passed over */
     uint64_t ignored;
     char first_ignored[MAX_NAME];
 };
@@ -284,6 +285,16 @@ static int take_cls(building *b, const char *text, sky_err *e)
     return json_object_set_new(b->s.meta, "cls", json_integer(v)) ? sky_fail(e, SKY_ENOMEM, "tar: out of memory") : SKY_OK;
 }
 
+static int pass_over(sky_wds_in *w, sky_err *e)
+{
+    int rc = sky_in_skip(w->in, w->m.size, "tar member", e);
+    if (!rc)
+        rc = skip_padding(w, w->m.size, e);
+    if (rc)
+        w->ended = 1;
+    return rc;
+}
+
 /* ".json", ".s2.npy", ".png" ... ; the field of a bare ".npy" or ".png" is called after its extension. */
 static int take(building *b, sky_wds_in *w, char *ext, sky_err *e)
 {
@@ -295,16 +306,18 @@ static int take(building *b, sky_wds_in *w, char *ext, sky_err *e)
     if (!kind) {
         if (!w->ignored++)
             snprintf(w->first_ignored, sizeof w->first_ignored, "%s", w->m.name);
-        int rc = sky_in_skip(w->in, n, "tar member", e);
-        return rc ? rc : skip_padding(w, n, e);
+        return pass_over(w, e);
     }
-    if ((kind == 'j' || kind == 'c') && n > MAX_MEMBER_JSON)
-        return sky_fail(e, SKY_ELIMIT, "%" PRIu64 " bytes of %s", n, last);
-    if (n > sky_limits_default.field_bytes)
-        return sky_fail(e, SKY_ELIMIT, "%" PRIu64 " bytes, above the limit of %" PRIu64, n, sky_limits_default.field_bytes);
+    const uint64_t most = kind == 'j' || kind == 'c' ? MAX_MEMBER_JSON : sky_limits_default.field_bytes;
+    if (n > most) {
+        int rc = pass_over(w, e);
+        return rc ? rc : sky_fail(e, SKY_ELIMIT, "%s: %s: %" PRIu64 " bytes, above the limit of %" PRIu64, sky_in_name(w->in), w->m.name, n, most);
+    }
     int rc = sky_read_bytes(w->in, &p, n + (512 - n % 512) % 512, "a tar member", e);
-    if (rc)
-        return rc;
+    if (rc) { /* the file itself: what follows cannot be found */
+        w->ended = 1;
+        return sky_wrap(e, "%s: %s", sky_in_name(w->in), w->m.name);
+    }
     if (kind == 'j') {
         json_t *j;
         if (!(rc = sky_json_parse(&j, (char *)p, n, "json", e))) {
@@ -319,7 +332,7 @@ static int take(building *b, sky_wds_in *w, char *ext, sky_err *e)
         rc = kind == 'n' ? take_npy(b, name, p, n, e) : take_png(b, name, p, n, e);
     }
     sky_free(p);
-    return rc;
+    return rc ? sky_wrap(e, "%s: %s", sky_in_name(w->in), w->m.name) : SKY_OK;
 }
 
 /* Fields of our json whose array never came. */
@@ -333,39 +346,57 @@ static int complete(const sky_sample *s, const char *key, sky_err *e)
     return SKY_OK;
 }
 
-int sky_wds_next(sky_wds_in *w, sky_sample *s, sky_err *e)
+static int has_key(const member *m, const char *key)
 {
-    building b = {.s = {0}};
-    char key[MAX_NAME] = "";
-    int rc = 0, begun = 0;
-    sky_sample_free(s);
+    size_t n = strlen(key);
+    return !strncmp(m->name, key, n) && (size_t)(split_name((char *)(uintptr_t)m->name) - m->name) == n;
+}
+
+/* Members of one sample into b, whose key is left in key. 1: a sample; 0: the end; < 0. */
+static int collect(sky_wds_in *w, building *b, char key[MAX_NAME], sky_err *e)
+{
+    int begun = 0, rc = 0;
     while (!w->ended) {
         if (!w->have && (rc = next_member(w, e)) <= 0) {
             w->ended = 1;
             break;
         }
-        w->have = 1;
-        char *ext = split_name(w->m.name);
-        size_t n = (size_t)(ext - w->m.name);
-        if (begun && (strlen(key) != n || memcmp(key, w->m.name, n)))
-            break;
-        if (!begun) {
-            memcpy(key, w->m.name, n);
-            key[n] = 0;
-            begun = 1;
-            if ((rc = sky_sample_begin(&b.s, n <= 255 && n ? key : UNNAMED, e)))
-                break;
-        }
         w->have = 0;
-        if ((rc = take(&b, w, ext, e))) {
-            sky_wrap(e, "%s: %s", sky_in_name(w->in), w->m.name);
+        if (!begun && *w->drop && has_key(&w->m, w->drop)) {
+            if ((rc = pass_over(w, e)))
+                return rc;
+            continue;
+        }
+        *w->drop = 0;
+        if (begun && !has_key(&w->m, key)) {
+            w->have = 1;
             break;
         }
+        char *ext = split_name(w->m.name);
+        if (!begun) {
+            begun = 1;
+            snprintf(key, MAX_NAME, "%.*s", (int)(ext - w->m.name), w->m.name);
+            if ((rc = sky_sample_begin(&b->s, *key && strlen(key) <= 255 ? key : UNNAMED, e)))
+                return rc;
+        }
+        if ((rc = take(b, w, ext, e)))
+            return rc;
     }
-    if (rc >= 0 && begun)
-        rc = complete(&b.s, key, e) ? e->code : 1;
+    return rc < 0 ? rc : begun;
+}
+
+int sky_wds_next(sky_wds_in *w, sky_sample *s, sky_err *e)
+{
+    building b = {.s = {0}};
+    char key[MAX_NAME] = "";
+    sky_sample_free(s);
+    int rc = collect(w, &b, key, e);
+    if (rc == 1 && complete(&b.s, key, e))
+        rc = sky_wrap(e, "%s", sky_in_name(w->in));
     if (rc == 1)
         sky_sample_move(s, &b.s);
+    else
+        memcpy(w->drop, key, sizeof key);
     sky_sample_free(&b.s);
     return rc;
 }

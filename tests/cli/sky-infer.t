@@ -94,6 +94,14 @@ run 3 "none of 1 lines gave a prediction" "nothing left under --keep-going" --ke
 printf 'nobody\t%s\t1\n' "$p" >"$T/bad.tsv"
 "$infer" -m "$T/w.safetensors" --prompts "$T/bad.tsv" --size 128 --prompt-shards "$T/q.sky" <"$T/q.stream" >"$T/out" 2>"$T/err"
 same "$? $(grep -c "ended without this query" "$T/err")" "3 1" "a query the stream does not hold"
+size=$(stat -c %s "$T/q.sky")
+{ head -c $((size / 2)) "$T/q.sky"; printf XXXXXXXX; tail -c +$((size / 2 + 9)) "$T/q.sky"; } >"$T/hurt.sky"
+"$infer" "${go[@]}" --prompt-shards "$T/q.sky" <"$T/hurt.sky" >"$T/out" 2>"$T/err"
+same "$? $(wc -l <"$T/err")" "3 1" "a damaged record in the stream ends it"
+"$infer" "${go[@]}" --keep-going --prompt-shards "$T/q.sky" <"$T/hurt.sky" >"$T/out" 2>"$T/err"
+same "$? $(grep -c "standard input: record [0-9]* " "$T/err")" "3 1" "under --keep-going it is named"
+lost=$(grep -c "ended without this query" "$T/err")
+[ "$lost" -gt 0 ] && same "$("$B/bin/sky-pack" --list "$T/out" | wc -l)" $((5 - lost)) "and costs its $lost predictions, not those after it"
 run 3 "q.stream: a plain stream has no index" "a plain stream as a shard" "${go[@]}" "$T/q.stream"
 run 4 "absent.sky" "no such shard" "${go[@]}" "$T/absent.sky"
 head -c 100000 "$T/w.safetensors" >"$T/short.safetensors"

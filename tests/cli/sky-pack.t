@@ -84,6 +84,23 @@ ok $? "to a tar and back"
 "$pack" --to-tar "$tmp/all.sky" | "$pack" --from-tar -o - | "$pack" --stat | grep -E '^(records|sum)' >"$tmp/out"
 [ "$(cat "$tmp/out")" = "$want" ]
 ok $? "to a tar and back through pipes"
+mkdir "$tmp/wds" && (cd "$tmp/wds" && tar xf ../a.tar) && tar tf "$tmp/a.tar" >"$tmp/members"
+third=$(sed -n '/\.json$/p' "$tmp/members" | sed -n 3p) fifth=$(sed -n '/\.json$/p' "$tmp/members" | sed -n 5p)
+printf '{"id":' >"$tmp/wds/$third"
+printf 'x' >"$tmp/wds/${fifth%.json}.s2.npy"
+(cd "$tmp/wds" && tar cf ../hurt.tar -T ../members)
+status 3 "a tar with a damaged sample" "$pack" --from-tar -o "$tmp/hurt.sky" "$tmp/hurt.tar"
+grep -q "hurt.tar: $third: json: " "$tmp/err" && [ ! -e "$tmp/hurt.sky" ]
+ok $? "is named and gives nothing"
+status 3 "--from-tar --keep-going" "$pack" --from-tar --keep-going -o "$tmp/hurt.sky" "$tmp/hurt.tar" "$tmp/a.tar"
+[ "$(grep -c 'hurt.tar: ' "$tmp/err")" = 2 ] && grep -q "hurt.tar: ${fifth%.json}.s2.npy: " "$tmp/err" && grep -q '2 records skipped' "$tmp/err"
+ok $? "names the two"
+"$pack" --stat "$tmp/hurt.sky" | grep -q '^records[[:space:]]*82$'
+ok $? "and keeps all others, of this tar and the next"
+head -c "$(($(stat -c %s "$tmp/a.tar") / 2))" "$tmp/a.tar" >"$tmp/half.tar"
+status 3 "a tar cut short, --keep-going" "$pack" --from-tar --keep-going -o "$tmp/half.sky" "$tmp/half.tar"
+[ "$(grep -c 'half.tar' "$tmp/err")" = 1 ] && "$pack" --verify "$tmp/half.sky" >"$tmp/out" 2>&1
+ok $? "gives the samples before the cut"
 if command -v zstd >/dev/null; then
     zstd -qt "$tmp/all.sky" && zstd -qdc "$tmp/all.sky" | cmp - <("$pack" --cat "$tmp/all.sky")
     ok $? "--cat is zstd -dc, byte for byte"
@@ -153,6 +170,12 @@ grep -qE "p.sky: record 0 'tile/00030 .*': the id was there before, in record 30
 ok $? "names each, with its file, and counts it once"
 status 3 "the same through a pipe" sh -c "cat '$tmp/flip.sky' | '$pack' --verify"
 grep -q '^records	29' "$tmp/out"
+ok $? "costs one record there too"
+status 3 "--shuffle --keep-going of a damaged pipe" sh -c "cat '$tmp/flip.sky' | '$pack' --shuffle --keep-going -o '$tmp/f1.sky'"
+[ "$(grep -c "record [0-9]* 'tile" "$tmp/err")" = 1 ] && "$pack" --stat "$tmp/f1.sky" | grep -q '^records	29'
+ok $? "costs one record there too"
+status 3 "--shuffle --keep-going of a damaged file" "$pack" --shuffle --keep-going -o "$tmp/f2.sky" "$tmp/flip.sky"
+"$pack" --stat "$tmp/f2.sky" | grep -q '^records	29'
 ok $? "costs one record there too"
 "$pack" --cat "$tmp/a.sky" | head -c 5000 | "$pack" --stat >"$tmp/out" 2>"$tmp/err"
 [ $? = 3 ] && grep -qE 'wanted|without an END' "$tmp/err"
