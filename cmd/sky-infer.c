@@ -398,12 +398,14 @@ static void close_all(tool *t)
     sky_free(t->o.prompt_shards.v);
 }
 
-static int check_words(const options *o, sky_err *e)
+static int check_words(const sky_cli *cli, const options *o, sky_err *e)
 {
     if (strcmp(o->dtype, "f32") && strcmp(o->dtype, "bf16"))
         return sky_fail(e, SKY_EUSAGE, "--dtype '%s': expected f32 or bf16", o->dtype);
     if (o->protocol && strcmp(o->protocol, "binary") && strcmp(o->protocol, "multiclass"))
         return sky_fail(e, SKY_EUSAGE, "--protocol '%s': expected binary or multiclass", o->protocol);
+    if (o->make_prompts >= 0 && cli->seed_given)
+        return sky_fail(e, SKY_EUSAGE, "--seed chooses class slots; --make-prompts SEED has its own");
     if (o->make_prompts >= 0 && (o->model || o->prompts))
         return sky_fail(e, SKY_EUSAGE, "--make-prompts writes a prompts file; --model and --prompts do not go with it");
     if (o->make_prompts < 0 && !o->model)
@@ -449,16 +451,16 @@ int main(int argc, char **argv)
                             "       sky-infer -m WEIGHTS --prompts FILE --prompt-shards FILE [options] < STREAM\n"
                             "       sky-infer --make-prompts SEED [--protocol NAME] SHARDS... > FILE",
                    .details = "Predictions come in the order of the prompts file (of the stream, when queries are read from one).\n"
-                              "--seed N chooses the class slots [0].",
+                              "--seed chooses the class slots.",
                    .opts = opts,
-                   .keep_going_offered = 1,
+                   .takes = SKY_TAKES_THREADS | SKY_TAKES_PROGRESS | SKY_TAKES_SEED | SKY_TAKES_PROVENANCE | SKY_TAKES_KEEP_GOING,
                    .extra_version = versions};
     t.cli = &cli;
     int status = sky_cli_begin(&cli, argc, argv);
     if (status >= 0)
         return status;
     sky_err e = {0};
-    int rc = check_words(&t.o, &e);
+    int rc = check_words(&cli, &t.o, &e);
     if (!rc && t.o.make_prompts >= 0) {
         rc = make_prompts(&t, &e);
     } else if (!rc) {

@@ -214,7 +214,10 @@ static int stream(tool *t, sky_err *e)
         sky_writer_abort(t->w);
         return rc;
     }
-    return sky_writer_close(t->w, e);
+    const uint64_t n = sky_writer_count(t->w);
+    if (!(rc = sky_writer_close(t->w, e)))
+        sky_note(t->cli, "%" PRIu64 " of %zu samples written", n, t->plan->n);
+    return rc;
 }
 
 int main(int argc, char **argv)
@@ -241,7 +244,7 @@ int main(int argc, char **argv)
                    .details = "PATHs are folders, .zip and .tar archives, files, or JSON lists (skysensepp-list).\n"
                               "Samples come sorted by id, whatever the number of threads.",
                    .opts = opts,
-                   .keep_going_offered = 1,
+                   .takes = SKY_TAKES_THREADS | SKY_TAKES_PROGRESS | SKY_TAKES_JSON | SKY_TAKES_PROVENANCE | SKY_TAKES_KEEP_GOING,
                    .extra_version = versions};
     t.cli = &cli;
     int status = sky_cli_begin(&cli, argc, argv);
@@ -253,6 +256,8 @@ int main(int argc, char **argv)
         rc = sky_fail(&e, SKY_EUSAGE, "--dataset NAME is missing (try --help)");
     else if (!cli.nargs)
         rc = sky_fail(&e, SKY_EUSAGE, "no PATH given (try --help)");
+    else if (cli.json && !t.o.list)
+        rc = sky_fail(&e, SKY_EUSAGE, "--json goes with --list");
     if (!rc)
         rc = make_plan(&t, &e);
     if (!rc)

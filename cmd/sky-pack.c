@@ -412,6 +412,14 @@ static int check_usage(const sky_cli *c, sky_err *e)
         return sky_fail(e, SKY_EUSAGE, "nothing to do: -o PATTERN writes shards, --list --cat --info --stat --verify --extract read them");
     if (out && modes && !to_tar)
         return sky_fail(e, SKY_EUSAGE, "-o does not go with this");
+    if (c->json && !list && !info && !stat_ && !verify)
+        return sky_fail(e, SKY_EUSAGE, "--json goes with --list, --info, --stat and --verify");
+    if (c->seed_given && !shuffle)
+        return sky_fail(e, SKY_EUSAGE, "--seed goes with --shuffle");
+    if (fields && !extract)
+        return sky_fail(e, SKY_EUSAGE, "--fields goes with --extract");
+    if ((shard_size || shard_count || plain) && (modes || !out))
+        return sky_fail(e, SKY_EUSAGE, "--shard-size, --shard-count and --plain are about the shards that -o writes");
     if (!c->nargs && isatty(0))
         return sky_fail(e, SKY_EUSAGE, "no input: name files, or - for standard input");
     return SKY_OK;
@@ -455,7 +463,7 @@ int main(int argc, char **argv)
                  "       sky-pack --recover -o PATTERN FILE...\n       sky-pack --extract png|npz|tif [-C DIR] [FILE...]",
         .details = "FILE: a shard or a plain stream, several in one file or argument list are read one after another; - or none: standard input.",
         .opts = opts,
-        .keep_going_offered = 1,
+        .takes = SKY_TAKES_THREADS | SKY_TAKES_PROGRESS | SKY_TAKES_JSON | SKY_TAKES_SEED | SKY_TAKES_PROVENANCE | SKY_TAKES_KEEP_GOING,
         .extra_version = libs,
     };
     int status = sky_cli_begin(&c, argc, argv);

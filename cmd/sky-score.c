@@ -249,8 +249,10 @@ static int run(sky_cli *c, sky_err *e)
     int rc = parse_classes(&cls, e);
     if (!rc)
         rc = sky_truth_open(&truth, (char *const *)(uintptr_t)labels.v, labels.n, label_field, &cls, e);
-    if (!rc)
+    if (!rc) {
+        sky_note(c, "%llu labels in %d shards, %d classes", (unsigned long long)sky_truth_count(truth), labels.n, cls.n);
         rc = score(c, truth, &cls, e);
+    }
     sky_truth_close(truth);
     sky_classes_free(&cls);
     return rc;
@@ -264,7 +266,7 @@ int main(int argc, char **argv)
         .usage = "sky-score [options] --labels SHARD... [-- PREDICTIONS...]\n       sky-score [options] PREDICTIONS... --labels SHARD...",
         .details = "Predictions are streams or shards; none or -: standard input. A missing, extra, duplicate or\nmisshapen prediction is an error (exit 3).",
         .opts = opts,
-        .keep_going_offered = 1,
+        .takes = SKY_TAKES_THREADS | SKY_TAKES_PROGRESS | SKY_TAKES_JSON | SKY_TAKES_KEEP_GOING,
     };
     sky_err e = {0};
     char **args = spread_labels(&argc, argv);

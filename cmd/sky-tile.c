@@ -245,7 +245,7 @@ int main(int argc, char **argv)
         .usage = "sky-tile --size N [OPTION]... [FILE]...",
         .details = "Reads streams or shards (none or -: standard input), writes a stream. See sky-tile(1).",
         .opts = opts,
-        .keep_going_offered = 1,
+        .takes = SKY_TAKES_THREADS | SKY_TAKES_PROGRESS | SKY_TAKES_PROVENANCE | SKY_TAKES_KEEP_GOING,
         .extra_version = version,
     };
     int status = sky_cli_begin(&a.c, argc, argv);

@@ -11,24 +11,28 @@
 
 const char *sky_version(void) { return SKY_VERSION; }
 
-/* The common options, as a table of the same kind; seed is handled apart because "given" matters. */
+/* The common options this tool takes, as a table of the same kind. */
 enum { N_COMMON = 8 };
 static void common_options(sky_cli *c, sky_opt o[N_COMMON + 1], int64_t *threads)
 {
-    sky_opt all[] = {
-        {"threads", 0, SKY_OPT_I64, threads, "N", "threads [all cores]", 0, 1024},
-        {"progress", 0, SKY_OPT_STR, &c->progress, "MODE", "auto, none or json (one line per interval) [auto]", 0, 0},
-        {"json", 0, SKY_OPT_FLAG, &c->json, NULL, "print the answer as JSON", 0, 0},
-        {"seed", 0, SKY_OPT_I64, &c->seed, "N", "seed of every random choice [0]", 0, 0},
-        {"no-provenance", 0, SKY_OPT_FLAG, &c->no_provenance, NULL, "do not record this run in the output", 0, 0},
-        {"quiet", 'q', SKY_OPT_FLAG, &c->quiet, NULL, "no warnings, no progress", 0, 0},
-        {"verbose", 'v', SKY_OPT_FLAG, &c->verbose, NULL, "say more on standard error", 0, 0},
-        {"keep-going", 'k', SKY_OPT_FLAG, &c->keep_going, NULL, "skip bad records, name each, end with status 3", 0, 0},
+    const struct {
+        unsigned takes; /* 0: every tool */
+        sky_opt opt;
+    } all[N_COMMON] = {
+        {SKY_TAKES_THREADS, {"threads", 0, SKY_OPT_I64, threads, "N", "threads [all cores]", 0, 1024}},
+        {SKY_TAKES_PROGRESS, {"progress", 0, SKY_OPT_STR, &c->progress, "MODE", "auto, none or json (one line per interval) [auto]", 0, 0}},
+        {SKY_TAKES_JSON, {"json", 0, SKY_OPT_FLAG, &c->json, NULL, "print the answer as JSON", 0, 0}},
+        {SKY_TAKES_SEED, {"seed", 0, SKY_OPT_I64, &c->seed, "N", "seed of every random choice [0]", 0, 0}},
+        {SKY_TAKES_PROVENANCE, {"no-provenance", 0, SKY_OPT_FLAG, &c->no_provenance, NULL, "do not record this run in the output", 0, 0}},
+        {0, {"quiet", 'q', SKY_OPT_FLAG, &c->quiet, NULL, "no warnings, no progress", 0, 0}},
+        {0, {"verbose", 'v', SKY_OPT_FLAG, &c->verbose, NULL, "say more on standard error", 0, 0}},
+        {SKY_TAKES_KEEP_GOING, {"keep-going", 'k', SKY_OPT_FLAG, &c->keep_going, NULL, "skip bad records, name each, end with status 3", 0, 0}},
     };
-    memcpy(o, all, sizeof all);
-    o[N_COMMON] = (sky_opt){0};
-    if (!c->keep_going_offered)
-        o[N_COMMON - 1] = (sky_opt){0};
+    int n = 0;
+    for (int i = 0; i < N_COMMON; i++)
+        if (!all[i].takes || (c->takes & all[i].takes))
+            o[n++] = all[i].opt;
+    o[n] = (sky_opt){0};
 }
 
 static void print_options(const sky_opt *o)

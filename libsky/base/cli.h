@@ -1,8 +1,8 @@
 /* cli.h -- what all six tools share at the command line: options, messages, progress, exit status.
  *
- * Common options, handled here: -h/--help, --version, -q/--quiet, -v/--verbose, --threads N, --json, --progress MODE
- * (auto|none|json), --seed N, --no-provenance, --keep-going where the tool declares it. A tool lists its own options in
- * a table; both long ("--size N", "--size=N") and short ("-m FILE", "-mFILE") spellings work and "--" ends options. */
+ * Common options, handled here: -h/--help, --version, -q/--quiet, -v/--verbose for every tool; --threads N, --progress
+ * MODE (auto|none|json), --json, --seed N, --no-provenance and --keep-going for the tools that declare a use for them, and
+ * unknown to the others. A tool lists its own options in a table; both long ("--size N", "--size=N") and short ("-m FILE", "-mFILE") spellings work and "--" ends options. */
 #ifndef SKY_BASE_CLI_H
 #define SKY_BASE_CLI_H
 
@@ -35,13 +35,22 @@ typedef struct {
     int64_t min, max;  /* SKY_OPT_I64 only; both 0: any */
 } sky_opt;
 
+enum { /* common options that not every tool has a use for */
+    SKY_TAKES_THREADS = 1,
+    SKY_TAKES_PROGRESS = 2,
+    SKY_TAKES_JSON = 4,
+    SKY_TAKES_SEED = 8,
+    SKY_TAKES_PROVENANCE = 16,
+    SKY_TAKES_KEEP_GOING = 32,
+};
+
 typedef struct {
     const char *prog;     /* "sky-tile" */
     const char *summary;  /* one line */
     const char *usage;    /* the lines after "usage: " */
     const char *details;  /* printed after the options; NULL: nothing */
     const sky_opt *opts;  /* ends with name NULL */
-    int keep_going_offered;
+    unsigned takes;       /* SKY_TAKES_... */
     const char *extra_version; /* further lines for --version (backends, library versions); NULL: nothing */
     /* results */
     int quiet, verbose, json, threads /* 0: all cores */, keep_going, no_provenance;

@@ -1,0 +1,46 @@
+#!/bin/bash
+# What every tool has in common at the command line: --help and the manual page name the same options, and a tool refuses
+# the common ones that it has no use for.
+set -u
+B=${BUILD:-build}
+T=$(mktemp -d)
+trap 'rm -rf "$T"' EXIT
+n=0
+ok() { n=$((n + 1)); if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; sed 's/^/# /' "$T/err" | head -5; fi; }
+
+in_help() { "$1" --help | sed -nE 's/^  (-(.), |    )--([a-z0-9-]+) .*/\2 \3/p'; }
+# ".It Fl q , -quiet ; Fl v , -verbose" -> "q quiet", "v verbose"
+in_man() {
+    sed -n '/^\.Sh OPTIONS/,/^\.Sh [^O]/s/^\.It Fl /Fl /p' "$1" | sed 's/ ; Fl /\nFl /g; s/ , Fl /\nFl /g' |
+        sed -nE 's/^Fl ([A-Za-z]) , -([a-z0-9-]+).*/\1 \2/p; s/^Fl -([a-z0-9-]+).*/ \1/p'
+}
+for tool in "$B"/bin/sky-*; do
+    name=${tool##*/}
+    in_help "$tool" | sort >"$T/help"
+    in_man "man/$name.1" | sort >"$T/man"
+    [ -s "$T/help" ] && diff "$T/help" "$T/man" >"$T/err"
+    ok $? "$name: --help and manual page name the same options"
+done
+refuses() { # refuses TOOL OPTION...
+    "$B/bin/$1" "${@:2}" >/dev/null 2>"$T/err" </dev/null
+    [ $? = 2 ] && grep -q "unknown option '$2'" "$T/err"
+    ok $? "$1 has no use for $2"
+}
+refuses sky-tile --json --size 4
+refuses sky-tile --seed 1 --size 4
+refuses sky-ingest --seed 1 -d flood3i tests/data/flood3i
+refuses sky-infer --json
+refuses sky-score --seed 1
+refuses sky-score --no-provenance
+says() { # says WORDS TOOL OPTION...
+    "$B/bin/$2" "${@:3}" >/dev/null 2>"$T/err" </dev/null
+    [ $? = 2 ] && grep -q -- "$1" "$T/err"
+    ok $? "${*:2}"
+}
+says "--json goes with --list" sky-ingest -d flood3i --json tests/data/flood3i
+says "--json goes with --list" sky-pack --json -o "$T/x.sky" "$T/none"
+says "--seed goes with --shuffle" sky-pack --seed 1 -o "$T/x.sky" "$T/none"
+says "--fields goes with --extract" sky-pack --fields hr --list "$T/none"
+says "are about the shards that -o writes" sky-pack --shard-count 3 --list "$T/none"
+says "has its own" sky-infer --make-prompts 1 --seed 2 "$T/none"
+echo "1..$n"
