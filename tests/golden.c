@@ -53,7 +53,7 @@ static void not_ours(golden *g, const char *why)
 static void dispatch(golden *g)
 {
     if (g_meta(g, "lr_factors"))
-        not_ours(g, "training (no optimizer in this build)");
+        golden_optimizer(g);
     else if (g_find(g, "prompt.image"))
         not_ours(g, "input preparation: checked by tests/unit/oneshot");
     else if (g_meta(g, "kind"))

@@ -41,24 +41,22 @@ typedef struct {
     sky_tensor master, grad;    /* F32 [size] */
     sky_tensor m, v2, average;  /* F32 [to - from] or none: moments (SGD: m only), running average of the weights */
     sky_tensor copy;            /* BF16 [size] or none */
-    void **loaded;       /* per parameter of ps: where its slot pointed before */
-    sky_dtype *loaded_as;
-    void *fixed;         /* BF16 copies of frozen matrices */
-    size_t fixed_bytes;
-    sky_tensor sums;     /* F64 [n], for norms */
+    sky_tensor fixed;           /* BF16 copies of frozen matrices, or none */
+    sky_tensor sums;            /* F64 [n], for norms */
+    sky_tensor *loaded;         /* per parameter of ps: its slot as it was; data NULL: trained */
 } sky_state;
 
-/* ps has F32 values in memory of c's device. Masters are copies of them, moments are zero, averages are the weights. The
- * slots of ps point into s until it is closed, then back to what was loaded. */
+/* ps has values in memory of c's device. Masters are copies of them (what ps held of its own for them is freed), moments
+ * are zero, averages are the weights. The slots of ps point into s until it is closed; then trained ones have no values. */
 int sky_state_open(sky_state *s, sky_ctx *c, sky_params *ps, const sky_state_opts *o, sky_err *e) SKY_MUST_USE;
-void sky_state_close(sky_state *s); /* before ps is; zeroed s allowed */
+void sky_state_close(sky_state *s); /* before ps and c are; zeroed s allowed */
 /* Bytes that sky_state_open will allocate, by kind: masters, gradients, moments, averages, copies. Needs no device. */
 void sky_state_bytes(const sky_params *ps, const sky_state_opts *o, uint64_t bytes[5]);
 
 const char *sky_state_name(const sky_state *s, int i);
 sky_tensor sky_state_grad(const sky_state *s, int i);   /* F32, the parameter's shape */
 sky_tensor sky_state_master(const sky_state *s, int i); /* the same */
-int sky_state_find(const sky_state *s, const void *data); /* the trained parameter whose slot has this data; -1: none */
+int sky_state_find(const sky_state *s, const void *data); /* the trained parameter whose slot has this address; -1: none */
 /* First element of rank r's part (r = ranks: the end). */
 int64_t sky_state_cut(const sky_state *s, int r);
 

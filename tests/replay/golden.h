@@ -70,6 +70,7 @@ void golden_full(golden *g);
 void golden_finetune(golden *g);
 void golden_swin(golden *g);
 void golden_ops(golden *g);
+void golden_optimizer(golden *g); /* steps of the optimizer; the file named in its metadata lies beside it */
 void golden_tables(golden *g); /* window tables and counters of an operations file */
 /* Class map against the reference's; logits at full size [B,H,W,C] say how close a decision was. unsure: pixels the
  * reference marks as undecided, or NULL. */
