@@ -4,13 +4,14 @@
 
 #include "nn/params.h"
 
-/* How a parameter starts; see init.c for which does and why. */
-typedef enum { SKY_INIT_VALUE, SKY_INIT_NORMAL, SKY_INIT_TRUNCATED, SKY_INIT_UNIFORM } sky_init_kind;
+/* How a parameter starts; init.c says which does and where that is from. */
+typedef enum { SKY_INIT_VALUE, SKY_INIT_NORMAL, SKY_INIT_UNIFORM } sky_init_kind;
 typedef struct {
     sky_init_kind kind;
-    double a; /* VALUE: that; NORMAL: standard deviation; TRUNCATED: the same, cut at two of them; UNIFORM: -a..a */
+    double a; /* VALUE: that; NORMAL: standard deviation; UNIFORM: -a..a */
 } sky_init;
 sky_init sky_init_rule(const char *name, int ndim, const int64_t *shape);
+/* Elements from..from+n-1. */
 void sky_init_values(float *dst, const sky_init *r, uint64_t seed, const char *name, uint64_t from, uint64_t n);
 
 /* Every parameter, in F32, in memory of its own. Values loaded before are dropped first. */
