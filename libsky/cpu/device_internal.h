@@ -36,6 +36,20 @@ static inline void copy_piece(const sky_row_kernels *k, void *dst, const void *s
 /* rows times `bytes` from src (rows spitch apart) to dst (dpitch apart), no overlap. */
 void sky_cpu_copy(sky_dev *d, void *dst, int64_t dpitch, const void *src, int64_t spitch, int64_t bytes, int64_t rows);
 
+/* Sums over 0..rows-1 in double and in a fixed order: fn adds rows from..to-1 to part[width]. The sums lie in the scratch
+ * memory; NULL: memory, e says so for `op`. */
+typedef void sky_row_sums_fn(void *arg, double *part, int64_t from, int64_t to);
+const double *sky_cpu_row_sums(sky_dev *d, int64_t width, int64_t rows, sky_row_sums_fn *fn, void *arg, const char *op, sky_err *e);
+/* y (+)= v, n numbers of it. */
+static inline void give(float *y, int add, const double *v, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        y[i] = (float)(add ? (double)y[i] + v[i] : v[i]);
+}
+
+/* What an activation multiplies negative values by. */
+static inline float slope_of(sky_act act) { return act == SKY_ACT_RELU ? 0.0f : act == SKY_ACT_LEAKY ? 0.01f : 1.0f; }
+
 static inline const float *f32(const sky_tensor *t) { return t->data; }
 static inline float *f32_out(sky_tensor *t) { return t->data; }
 
@@ -46,6 +60,13 @@ int sky_cpu_conv2d(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_ten
 
 int sky_cpu_layernorm(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *w, const sky_tensor *b, float eps, const sky_tensor *residual, sky_err *e);
 int sky_cpu_batchnorm_train(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *w, const sky_tensor *b, sky_tensor *running_mean, sky_tensor *running_var, float momentum, float eps, sky_act act, sky_err *e);
+int sky_cpu_channel_sums(sky_dev *d, sky_tensor *s, const sky_tensor *x, const sky_tensor *mean, sky_err *e);
+int sky_cpu_channel_mean(sky_dev *d, sky_tensor *y, const sky_tensor *s, double n, sky_err *e);
+int sky_cpu_batchnorm(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *w, const sky_tensor *b, const sky_tensor *mean, const sky_tensor *var, float eps, sky_act act, sky_err *e);
+int sky_cpu_update_stats(sky_dev *d, sky_tensor *running_mean, sky_tensor *running_var, const sky_tensor *mean, const sky_tensor *var, float momentum, double n, sky_err *e);
+int sky_cpu_batchnorm_sums(sky_dev *d, sky_tensor *s, const sky_tensor *dy, const sky_tensor *y, const sky_tensor *x, const sky_tensor *mean, const sky_tensor *var, float eps, sky_act act, sky_err *e);
+int sky_cpu_batchnorm_dx(sky_dev *d, sky_grad *dx, const sky_tensor *dy, const sky_tensor *y, const sky_tensor *x, const sky_tensor *w, const sky_tensor *mean, const sky_tensor *var, const sky_tensor *s, double n, float eps, sky_act act, sky_err *e);
+int sky_cpu_f64_to_grad(sky_dev *d, sky_grad *y, const sky_tensor *s, int64_t from, sky_err *e);
 int sky_cpu_batchnorm_fold(sky_dev *d, sky_tensor *y, const sky_tensor *w, const sky_tensor *b, const sky_tensor *mean, const sky_tensor *var, float eps, sky_err *e);
 int sky_cpu_l2_normalize(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_err *e);
 int sky_cpu_softmax(sky_dev *d, sky_tensor *y, const sky_tensor *x, float scale, sky_err *e);
@@ -80,6 +101,13 @@ int sky_cpu_cross_entropy(sky_dev *d, sky_tensor *y, const sky_tensor *x, const 
 int sky_cpu_rec_loss(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *labels, sky_err *e);
 int sky_cpu_sym_kl(sky_dev *d, sky_tensor *y, const sky_tensor *a, const sky_tensor *b, const uint8_t *flag, sky_err *e);
 int sky_cpu_masked_mse(sky_dev *d, sky_tensor *y, const sky_tensor *a, const sky_tensor *b, const uint8_t *flag, sky_err *e);
+int sky_cpu_entropy_sums(sky_dev *d, sky_tensor *s, const sky_tensor *x, const sky_tensor *labels, const sky_entropy *o, sky_err *e);
+int sky_cpu_kl_sums(sky_dev *d, sky_tensor *s, const sky_tensor *a, const sky_tensor *b, const uint8_t *flag, sky_err *e);
+int sky_cpu_mse_sums(sky_dev *d, sky_tensor *s, const sky_tensor *a, const sky_tensor *b, const uint8_t *flag, sky_err *e);
+int sky_cpu_ratio(sky_dev *d, sky_tensor *y, const sky_tensor *s, double factor, double eps, sky_err *e);
+int sky_cpu_entropy_backward(sky_dev *d, sky_grad *dx, const sky_tensor *dy, const sky_tensor *x, const sky_tensor *labels, const sky_entropy *o, const sky_tensor *s, double factor, double eps, sky_err *e);
+int sky_cpu_kl_backward(sky_dev *d, sky_grad *da, sky_grad *db, const sky_tensor *dy, const sky_tensor *a, const sky_tensor *b, const uint8_t *flag, const sky_tensor *s, double factor, double eps, sky_err *e);
+int sky_cpu_mse_backward(sky_dev *d, sky_grad *da, sky_grad *db, const sky_tensor *dy, const sky_tensor *a, const sky_tensor *b, const uint8_t *flag, const sky_tensor *s, double factor, double eps, sky_err *e);
 
 int sky_cpu_fill(sky_dev *d, sky_tensor *y, float value, sky_err *e);
 int sky_cpu_square_sums(sky_dev *d, sky_tensor *s, const sky_tensor *const *x, int n, sky_err *e);

@@ -1,4 +1,4 @@
-/* Losses: sums in double over pieces of fixed size, added in order. */
+/* Losses: sums in double over pieces of fixed size, added in order; then their ratio. */
 #include "base/mem.h"
 #include "cpu/device_internal.h"
 
@@ -46,21 +46,38 @@ struct entropy {
     const float *x;
     const uint8_t *labels;
     int64_t C;
-    int ignore; /* -1: none */
+    const sky_entropy *o;
 };
 
-/* Pixels with label > 0 in sum[0], those of label 0 in sum[1]. */
+static double weight_of(const sky_entropy *o, int64_t c) { return o->weight ? (double)o->weight[c] : 1; }
+
+static double softmax_entropy(const struct entropy *o, const float *x, int label)
+{
+    float top;
+    double s;
+    o->k->exp_sum(x, o->C, &top, &s);
+    return weight_of(o->o, label) * (log(s) + (double)top - (double)x[label]);
+}
+
+/* log(1 + exp(x)) without overflow. */
+static double softplus(double x) { return (x > 0 ? x : 0) + log1p(exp(-fabs(x))); }
+
+static double sigmoid_entropy(const struct entropy *o, const float *x, int label)
+{
+    double s = 0;
+    for (int64_t c = 0; c < o->C; c++)
+        s += weight_of(o->o, c) * softplus((double)(c == label ? -x[c] : x[c]));
+    return s;
+}
+
 static void entropy_piece(const void *arg, int64_t from, int64_t to, double sum[2])
 {
     const struct entropy *o = arg;
     for (int64_t i = from; i < to; i++) {
-        if (o->labels[i] == o->ignore)
-            continue;
+        int label = o->labels[i];
         const float *x = o->x + i * o->C;
-        float top;
-        double s;
-        o->k->exp_sum(x, o->C, &top, &s);
-        sum[o->labels[i] == 0] += log(s) + (double)top - (double)x[o->labels[i]];
+        if (label != o->o->ignore)
+            sum[o->o->groups == 2 && label == 0] += o->o->sigmoid ? sigmoid_entropy(o, x, label) : softmax_entropy(o, x, label);
     }
 }
 
@@ -75,35 +92,67 @@ static int check_labels(const sky_tensor *labels, int64_t C, int ignore, const c
     return SKY_OK;
 }
 
-static int entropy_sums(sky_dev *d, const sky_tensor *x, const sky_tensor *labels, int ignore, double sum[2], const char *op, sky_err *e)
+static int64_t zeros(const sky_tensor *labels)
 {
-    struct entropy o = {d->k, x->data, labels->data, x->shape[3], ignore};
-    struct pieces p = {entropy_piece, &o, sky_rows(x), PIECE_ROWS, NULL};
-    int rc = check_labels(labels, o.C, ignore, op, e);
-    return rc ? rc : sum_pieces(d, &p, sum, op, e);
+    const uint8_t *p = labels->data;
+    int64_t n = sky_numel(labels), zero = 0;
+    for (int64_t i = 0; i < n; i++)
+        zero += p[i] == 0;
+    return zero;
+}
+
+static int entropy_sums(sky_dev *d, double *s, const sky_tensor *x, const sky_tensor *labels, const sky_entropy *o, const char *op, sky_err *e)
+{
+    struct entropy v = {d->k, x->data, labels->data, x->shape[3], o};
+    struct pieces p = {entropy_piece, &v, sky_rows(x), PIECE_ROWS, NULL};
+    double sum[2], each = o->sigmoid ? (double)v.C : 1;
+    int rc = check_labels(labels, v.C, o->ignore, op, e);
+    if (!rc)
+        rc = sum_pieces(d, &p, sum, op, e);
+    if (rc)
+        return rc;
+    int64_t second = o->groups == 2 ? zeros(labels) : 0;
+    memcpy(s, sum, (size_t)o->groups * sizeof *s);
+    s[o->groups] = (double)(p.rows - second) * each;
+    if (o->groups == 2)
+        s[3] = (double)second * each;
+    return SKY_OK;
+}
+
+int sky_cpu_entropy_sums(sky_dev *d, sky_tensor *s, const sky_tensor *x, const sky_tensor *labels, const sky_entropy *o, sky_err *e)
+{
+    return entropy_sums(d, s->data, x, labels, o, "entropy_sums", e);
+}
+
+int sky_cpu_ratio(sky_dev *d, sky_tensor *y, const sky_tensor *s, double factor, double eps, sky_err *e)
+{
+    (void)d, (void)e;
+    const double *p = s->data;
+    int64_t groups = sky_numel(s) / 2;
+    double sum = 0;
+    for (int64_t g = 0; g < groups; g++)
+        sum += p[g] / (p[groups + g] + eps);
+    *f32_out(y) = (float)(factor * sum);
+    return SKY_OK;
+}
+
+/* A loss of one rank: its sums and their ratio. */
+static int entropy_loss(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *labels, const sky_entropy *o, double factor, double eps, const char *op, sky_err *e)
+{
+    double sum[4];
+    sky_tensor s = {sum, SKY_F64, 1, {2 * o->groups}};
+    int rc = entropy_sums(d, sum, x, labels, o, op, e);
+    return rc ? rc : sky_cpu_ratio(d, y, &s, factor, eps, e);
 }
 
 int sky_cpu_cross_entropy(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *labels, int ignore, sky_err *e)
 {
-    double sum[2];
-    int rc = entropy_sums(d, x, labels, ignore, sum, "cross_entropy", e);
-    if (!rc)
-        *f32_out(y) = (float)((sum[0] + sum[1]) / (double)sky_rows(x));
-    return rc;
+    return entropy_loss(d, y, x, labels, &(sky_entropy){.ignore = ignore, .groups = 1}, 1, 0, "cross_entropy", e);
 }
 
 int sky_cpu_rec_loss(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *labels, sky_err *e)
 {
-    double sum[2];
-    int rc = entropy_sums(d, x, labels, -1, sum, "rec_loss", e);
-    if (rc)
-        return rc;
-    const uint8_t *l = labels->data;
-    int64_t n = sky_rows(x), zero = 0;
-    for (int64_t i = 0; i < n; i++)
-        zero += l[i] == 0;
-    *f32_out(y) = (float)(0.5 * (sum[0] / ((double)(n - zero) + 1e-6) + sum[1] / ((double)zero + 1e-6)));
-    return SKY_OK;
+    return entropy_loss(d, y, x, labels, &(sky_entropy){.ignore = -1, .groups = 2}, 0.5, 1e-6, "rec_loss", e);
 }
 
 /* ---- pairs of maps -------------------------------------------------------------------------------------------- */
@@ -140,15 +189,25 @@ static void kl_piece(const void *arg, int64_t from, int64_t to, double sum[2])
     }
 }
 
-int sky_cpu_sym_kl(sky_dev *d, sky_tensor *y, const sky_tensor *a, const sky_tensor *b, const uint8_t *flag, sky_err *e)
+static int kl_sums(sky_dev *d, double s[2], const sky_tensor *a, const sky_tensor *b, const uint8_t *flag, const char *op, sky_err *e)
 {
     struct pair o = {a->data, b->data, flag, sky_last(a), sky_rows(a) / a->shape[0]};
     struct pieces p = {kl_piece, &o, sky_rows(a), 1, NULL};
-    double sum[2];
-    int rc = sum_pieces(d, &p, sum, "sym_kl", e);
-    if (!rc)
-        *f32_out(y) = (float)(sum[0] / (double)a->shape[0]);
+    int rc = sum_pieces(d, &p, s, op, e);
+    s[1] = (double)a->shape[0];
     return rc;
+}
+
+int sky_cpu_kl_sums(sky_dev *d, sky_tensor *s, const sky_tensor *a, const sky_tensor *b, const uint8_t *flag, sky_err *e)
+{
+    return kl_sums(d, s->data, a, b, flag, "kl_sums", e);
+}
+
+int sky_cpu_sym_kl(sky_dev *d, sky_tensor *y, const sky_tensor *a, const sky_tensor *b, const uint8_t *flag, sky_err *e)
+{
+    double s[2];
+    int rc = kl_sums(d, s, a, b, flag, "sym_kl", e);
+    return rc ? rc : sky_cpu_ratio(d, y, &(sky_tensor){s, SKY_F64, 1, {2}}, 1, 0, e);
 }
 
 static void mse_piece(const void *arg, int64_t from, int64_t to, double sum[2])
@@ -161,15 +220,26 @@ static void mse_piece(const void *arg, int64_t from, int64_t to, double sum[2])
         }
 }
 
-int sky_cpu_masked_mse(sky_dev *d, sky_tensor *y, const sky_tensor *a, const sky_tensor *b, const uint8_t *flag, sky_err *e)
+static int mse_sums(sky_dev *d, double s[2], const sky_tensor *a, const sky_tensor *b, const uint8_t *flag, const char *op, sky_err *e)
 {
     struct pair o = {a->data, b->data, flag, 1, sky_numel(a) / a->shape[0]};
     struct pieces p = {mse_piece, &o, sky_numel(a), 1 << 15, NULL};
-    double sum[2], present = 0;
-    int rc = sum_pieces(d, &p, sum, "masked_mse", e);
+    int rc = sum_pieces(d, &p, s, op, e);
+    s[0] /= (double)o.per_sample;
+    s[1] = 0;
     for (int64_t i = 0; i < a->shape[0]; i++)
-        present += flag[i] != 0;
-    if (!rc)
-        *f32_out(y) = (float)(sum[0] / (double)o.per_sample / (present + 1e-6));
+        s[1] += flag[i] != 0;
     return rc;
+}
+
+int sky_cpu_mse_sums(sky_dev *d, sky_tensor *s, const sky_tensor *a, const sky_tensor *b, const uint8_t *flag, sky_err *e)
+{
+    return mse_sums(d, s->data, a, b, flag, "mse_sums", e);
+}
+
+int sky_cpu_masked_mse(sky_dev *d, sky_tensor *y, const sky_tensor *a, const sky_tensor *b, const uint8_t *flag, sky_err *e)
+{
+    double s[2];
+    int rc = mse_sums(d, s, a, b, flag, "masked_mse", e);
+    return rc ? rc : sky_cpu_ratio(d, y, &(sky_tensor){s, SKY_F64, 1, {2}}, 1, 1e-6, e);
 }

@@ -73,8 +73,7 @@ static void gelu_elements(void *arg, int64_t from, int64_t to, int thread)
 int sky_cpu_activate(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_act act, sky_err *e)
 {
     (void)e;
-    struct pointwise o = {.k = d->k, .y = y->data, .a = x->data};
-    o.slope = act == SKY_ACT_RELU ? 0.0f : act == SKY_ACT_LEAKY ? 0.01f : 1.0f;
+    struct pointwise o = {.k = d->k, .y = y->data, .a = x->data, .slope = slope_of(act)};
     sky_cpu_rows(d, sky_numel(x), 8, act == SKY_ACT_GELU ? gelu_elements : leaky_elements, &o);
     return SKY_OK;
 }

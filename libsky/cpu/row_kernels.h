@@ -37,7 +37,7 @@ typedef struct {
     /* y[4*i + j] = x[j][i] */
     void (*interleave4)(float *y, const float *const *x, int64_t n);
     /* s += x, or s += (x - mean)^2 unless mean is NULL */
-    void (*accumulate)(double *s, const float *x, const double *mean, int64_t n);
+    void (*accumulate)(double *s, const float *x, const float *mean, int64_t n);
     void (*adamw)(float *w, const float *g, float *m, float *v, uint16_t *copy /* or NULL */, const sky_adamw_step *o, int64_t n);
     void (*sgd)(float *w, const float *g, float *m, uint16_t *copy, const sky_sgd_step *o, int64_t n);
     void (*lerp)(float *y, const float *x, float t, int64_t n); /* y += t*(x-y) */
@@ -49,6 +49,15 @@ typedef struct {
     void (*fence)(void);
     void (*to_bf16)(uint16_t *y, const float *x, int64_t n);
     void (*from_bf16)(float *y, const uint16_t *x, int64_t n);
+
+    /* Gradients (back_impl.h); with `add` what is there already is added to. dz = dy where the result y was
+     * positive, slope*dy elsewhere. */
+    void (*batchnorm_sums)(double *dz, double *dzx, const float *dy, const float *y, const float *x, const float *mean, float slope, int64_t n); /* dz += dz; dzx += dz*(x - mean) */
+    void (*batchnorm_dx)(float *dx, const float *dy, const float *y, const float *x, const float *mean, const float *scale, const float *m0, const float *m1, float slope, int add, int64_t n); /* scale*(dz - m0 - (x - mean)*m1) */
+    /* Cross entropy of one pixel times g: g*(softmax(x) - onehot), through row[n]; or g*w*(sigmoid(x) - onehot), w NULL: 1 */
+    void (*softmax_entropy)(float *dx, float *row, const float *x, int64_t label, float g, int add, int64_t n);
+    void (*sigmoid_entropy)(float *dx, const float *x, const float *w, int64_t label, float g, int add, int64_t n);
+    void (*scaled_difference)(float *y, const float *a, const float *b, float s, int add, int64_t n); /* s*(a - b) */
 } sky_row_kernels;
 
 extern const sky_row_kernels sky_row_kernels_plain, sky_row_kernels_avx2, sky_row_kernels_avx512;

@@ -353,22 +353,34 @@ static void interleave4(float *y, const float *const *x, int64_t n)
     }
 }
 
-static void accumulate(double *s, const float *x, const double *mean, int64_t n)
+/* Eight floats as doubles, and a sum of doubles in memory. */
+INLINE vd wide(const float *p)
+{
+    vf8 h;
+    memcpy(&h, p, sizeof h);
+    return __builtin_convertvector(h, vd);
+}
+INLINE void sum_to(double *s, vd v)
+{
+    vd t;
+    memcpy(&t, s, sizeof t);
+    t += v;
+    memcpy(s, &t, sizeof t);
+}
+
+static void accumulate(double *s, const float *x, const float *mean, int64_t n)
 {
     int64_t i = 0;
     for (; i + 8 <= n; i += 8) {
-        vf8 h;
-        vd t, m = {0};
-        memcpy(&h, x + i, sizeof h);
-        memcpy(&t, s + i, sizeof t);
-        if (mean)
-            memcpy(&m, mean + i, sizeof m);
-        vd v = __builtin_convertvector(h, vd) - m;
-        t += mean ? v * v : v;
-        memcpy(s + i, &t, sizeof t);
+        vd v = wide(x + i);
+        if (mean) {
+            v -= wide(mean + i);
+            v *= v;
+        }
+        sum_to(s + i, v);
     }
     for (; i < n; i++) {
-        double v = (double)x[i] - (mean ? mean[i] : 0);
+        double v = (double)x[i] - (mean ? (double)mean[i] : 0);
         s[i] += mean ? v * v : v;
     }
 }
@@ -420,6 +432,7 @@ static void copy_far(void *y, const void *x, int64_t bytes)
 }
 
 #include "cpu/update_impl.h"
+#include "cpu/back_impl.h"
 
 const sky_row_kernels KERNELS = {
     .name = SET,
@@ -445,4 +458,9 @@ const sky_row_kernels KERNELS = {
     .fence = fence,
     .to_bf16 = to_bf16,
     .from_bf16 = from_bf16,
+    .batchnorm_sums = batchnorm_sums,
+    .batchnorm_dx = batchnorm_dx,
+    .softmax_entropy = softmax_entropy,
+    .sigmoid_entropy = sigmoid_entropy,
+    .scaled_difference = scaled_difference,
 };
