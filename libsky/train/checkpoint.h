@@ -2,19 +2,22 @@
  *
  * DIR/step-NNNNNNNN.safetensors       every parameter under its name: what sky-infer loads
  * DIR/step-NNNNNNNN.ema.safetensors   the same with averaged weights, where the run keeps an average
- * DIR/step-NNNNNNNN.state             a safetensors file: moments ("m.NAME", "v.NAME") and, as metadata, the run (step,
- *                                     cursor, seed, configuration ... as JSON), the hashes of the files above and its own
+ * DIR/step-NNNNNNNN.state             a safetensors file: moments ("m.NAME", "v.NAME"), a check of itself ("hash"), and as
+ *                                     metadata the run (step, cursor, seed, configuration ... as JSON) and the hashes of
+ *                                     the files above
+ * DIR/last.safetensors, DIR/best.safetensors   symbolic links
  *
- * Each is written to a temporary name, synced, renamed, the state last: a step without a state that names the very bytes
- * of its weights does not count. The files hold whole tensors by name: they do not depend on the number of ranks. */
+ * Each file is written to a temporary name, synced, renamed, the state last: a step without a state that names the very
+ * bytes of its weights does not count. Tensors are stored whole and by name: files do not depend on the number of ranks.
+ * A directory belongs to one run: what it left half-written is removed when it writes again. */
 #ifndef SKY_TRAIN_CHECKPOINT_H
 #define SKY_TRAIN_CHECKPOINT_H
 
 #include "base/json.h"
 #include "train/state.h"
 
-/* Bring elements [a, b) of a flat buffer, of which each rank holds [sky_state_cut(r), sky_state_cut(r+1)) as `part`, to
- * rank 0's host (elsewhere host is NULL). All ranks call it in the same order. */
+/* Bring elements [a, b) of a flat buffer, of which each rank r holds [sky_state_cut(r), sky_state_cut(r+1)) as `part`, to
+ * rank 0's host; elsewhere host is NULL. All ranks call it in the same order, also after an error on rank 0. */
 typedef int sky_gather_fn(void *arg, sky_state *s, const sky_tensor *part, int64_t a, int64_t b, float *host, sky_err *e);
 
 typedef struct {
@@ -28,22 +31,26 @@ typedef struct {
     void *note_arg;
 } sky_checkpoints;
 
-/* Called by all ranks; rank 0 writes. run: an object, kept as it is. best: this step is the best so far; it stays while
- * no other one is. DIR is made when it does not exist. Symbolic links DIR/last.safetensors and DIR/best.safetensors
- * follow. On failure the checkpoints from before are as they were. */
-int sky_checkpoint_write(const sky_checkpoints *k, sky_state *s, uint64_t step, const json_t *run, int best, sky_err *e) SKY_MUST_USE;
+#define SKY_NO_STEP UINT64_MAX
+
+/* Called by all ranks; rank 0 writes. run: an object, kept as it is. best: the step that is the best so far, which stays
+ * whatever keep says, or SKY_NO_STEP. DIR is made when it does not exist (its parent must). On failure the checkpoints
+ * from before are as they were; only rank 0 knows of it. */
+int sky_checkpoint_write(const sky_checkpoints *k, sky_state *s, uint64_t step, const json_t *run, uint64_t best, sky_err *e) SKY_MUST_USE;
 
 typedef struct {
     uint64_t step;
     char *weights, *ema, *state; /* paths; ema NULL: none */
     json_t *run;
+    sky_weights *file;           /* the state, open */
 } sky_checkpoint;
 /* The newest whole one in k->dir; broken or mixed ones before it are passed over with a note. 1: found, 0: none. */
 int sky_checkpoint_latest(const sky_checkpoints *k, sky_checkpoint *c, sky_err *e) SKY_MUST_USE;
-/* The one of this path (weights or state file): broken or mixed is an error that says what. */
+/* The one of this path (weights, state or link): broken or mixed is an error that says what. */
 int sky_checkpoint_open(const sky_checkpoints *k, const char *path, sky_checkpoint *c, sky_err *e) SKY_MUST_USE;
 void sky_checkpoint_close(sky_checkpoint *c);
-/* Moments (this rank's part) and averages of s. The weights have been loaded from c->weights before s was opened. */
+/* Moments and averages (this rank's part) of s. The weights have been loaded from c->weights before s was opened. The
+ * parameters that train must be the same. */
 int sky_checkpoint_restore(const sky_checkpoint *c, sky_state *s, sky_err *e) SKY_MUST_USE;
 
 #endif
