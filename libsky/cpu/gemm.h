@@ -29,7 +29,8 @@ typedef struct {
     int64_t ldy;
 } sky_gemm;
 
-/* Scratch taken: at most 9 MiB shared and 1 MiB per thread. Fails with SKY_ENOMEM only. */
+/* Scratch taken: at most 9 MiB shared and 1 MiB per thread; more for k above 1536 when y is the residual, since sums cannot wait
+ * in y then. Fails with SKY_ENOMEM only. */
 int sky_cpu_gemm(sky_pool *pool, sky_scratch *scratch, const sky_gemm *g, sky_err *e) SKY_MUST_USE;
 
 #endif

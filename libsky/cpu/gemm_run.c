@@ -38,6 +38,14 @@ static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
+/* K is not cut where the sums between cuts would overwrite the residual. */
+static int64_t longest_cut(const sky_mm *mm, int64_t most)
+{
+    if (mm->out.residual == mm->out.y)
+        return round_up(mm->k, mm->kblock);
+    return most < mm->kblock ? mm->kblock : most / mm->kblock * mm->kblock;
+}
+
 static int64_t units_of(const sky_mm *mm, int64_t kn) { return mm->taps * (mm->set->pair ? (kn + 1) / 2 : kn); }
 
 /* Panels share the rows evenly, so that 32 rows are 11 + 11 + 10 and not 14 + 14 + 4. */
@@ -150,9 +158,7 @@ static int tall(sky_pool *pool, sky_scratch *scratch, const sky_mm *mm, run *r, 
 {
     const sky_gemm_set *set = mm->set;
     int per = set->pair ? 2 : 1, threads = r->threads;
-    int64_t most = TALL_UNITS * per / mm->taps / mm->kblock * mm->kblock;
-    if (most < mm->kblock)
-        most = mm->kblock;
+    int64_t most = longest_cut(mm, TALL_UNITS * per / mm->taps);
     int64_t kn = round_up(ceil_div(mm->k, ceil_div(mm->k, most)), mm->kblock), units = units_of(mm, kn);
     int64_t fit = SHARED / 4 / units / set->nr, all = ceil_div(mm->n, set->nr); /* panels of W */
     if (fit < 1)
@@ -231,9 +237,7 @@ static int wide(sky_pool *pool, sky_scratch *scratch, const sky_mm *mm, run *r, 
 {
     const sky_gemm_set *set = mm->set;
     int per = set->pair ? 2 : 1, threads = r->threads;
-    int64_t most = (int64_t)SHARED / 4 / (r->panels * set->mr) * per / mm->taps / mm->kblock * mm->kblock;
-    if (most < mm->kblock)
-        most = mm->kblock;
+    int64_t most = longest_cut(mm, (int64_t)SHARED / 4 / (r->panels * set->mr) * per / mm->taps);
     int64_t kn = round_up(ceil_div(mm->k, ceil_div(mm->k, most)), mm->kblock), units = units_of(mm, kn);
     r->block = WIDE_UNITS * per / mm->taps / mm->kblock * mm->kblock; /* elements of K packed at a time */
     if (r->block < mm->kblock)

@@ -231,6 +231,25 @@ static void gelu(const char *level)
     free(x), free(y);
 }
 
+/* The result written over its residual has the bits it has elsewhere, however long k is. */
+static void over_residual(const char *level, sky_pool *pool, int64_t m)
+{
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        problem p = make(m, 33, 3301, bf16, 1, 0, 4, SKY_ACT_NONE, rnd_float);
+        size_t bytes = (size_t)(m * 33) * sizeof(float);
+        p.g.ldr = p.g.ldy = 33;
+        int rc = sky_cpu_gemm(pool, &scratch, &p.g, &err);
+        float *apart = malloc(bytes);
+        memcpy(apart, p.g.y, bytes);
+        memcpy(p.g.y, p.residual, bytes);
+        p.g.residual = p.g.y;
+        rc |= sky_cpu_gemm(pool, &scratch, &p.g, &err);
+        OK(rc == 0 && !memcmp(apart, p.g.y, bytes), "%s: %dx33x3301 %s written over its residual", level, (int)m, bf16 ? "bf16" : "f32");
+        free(apart);
+        drop(&p);
+    }
+}
+
 /* More columns than one cut of packed W holds, more k than one cut; exact. */
 static void big_cuts(const char *level, sky_pool *pool)
 {
@@ -263,6 +282,8 @@ int main(void)
         }
         not_finite(name);
         gelu(name);
+        over_residual(name, pool[1], 1030);
+        over_residual(name, pool[1], 70);
         big_cuts(name, pool[1]);
     }
     for (int t = 0; t < 3; t++)
