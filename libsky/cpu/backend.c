@@ -159,6 +159,7 @@ const sky_backend sky_backend_cpu = {
     .linear = sky_cpu_linear,
     .matmul = sky_cpu_matmul,
     .conv2d = sky_cpu_conv2d,
+    .product_grad = sky_cpu_product_grad_op,
     .unfold = sky_cpu_unfold,
     .pixel_shuffle = sky_cpu_pixel_shuffle,
     .layernorm = sky_cpu_layernorm,

@@ -96,9 +96,11 @@ static void nk_f32(void *d, const void *w, int64_t ld, int cols, int64_t k) { sk
 static void nk_bf16(void *d, const void *w, int64_t ld, int cols, int64_t k) { sky_gemm_pack_w(d, NR, 0, 1, w, ld, 1, cols, k); }
 static void kn_f32(void *d, const void *w, int64_t ld, int cols, int64_t k) { sky_gemm_pack_w(d, NR, 0, 0, w, 1, ld, cols, k); }
 static void kn_bf16(void *d, const void *w, int64_t ld, int cols, int64_t k) { sky_gemm_pack_w(d, NR, 0, 1, w, 1, ld, cols, k); }
+static void columns_f32(void *d, int wide, const float *s, int64_t ld, int cols, int64_t k) { sky_gemm_pack_columns(d, wide, 0, 0, s, ld, cols, k); }
+static void columns_bf16(void *d, int wide, const float *s, int64_t ld, int cols, int64_t k) { sky_gemm_pack_columns(d, wide, 0, 1, s, ld, cols, k); }
 
 const sky_gemm_set sky_gemm_avx2[2] = {
-    {MR, NR, 0, tile_any, finish, rows_f32, nk_f32, kn_f32, nk_f32},
-    {MR, NR, 0, tile_any, finish, rows_bf16, nk_bf16, kn_bf16, nk_bf16},
+    {MR, NR, 0, tile_any, finish, rows_f32, nk_f32, kn_f32, nk_f32, columns_f32},
+    {MR, NR, 0, tile_any, finish, rows_bf16, nk_bf16, kn_bf16, nk_bf16, columns_bf16},
 };
 #endif

@@ -35,6 +35,36 @@ INLINE void pack_rows(const int rounded, uint32_t *dst, const float *const *src,
     }
 }
 
+/* A panel of A is stored 16 units at a time too: what is too much is overwritten by the next row or falls into the slack. */
+INLINE void pack_columns(const int rounded, const int wide, float *dst, const float *src, int64_t ld, int cols, int64_t k)
+{
+    const __mmask16 m0 = first_16(cols), m1 = first_16(cols - 16);
+    for (; k > 0; k--, src += ld, dst += wide) {
+        __m512 v = _mm512_maskz_loadu_ps(m0, src);
+        _mm512_storeu_ps(dst, rounded ? _mm512_castsi512_ps(round_bf16(v)) : v);
+        if (wide == NR) {
+            v = _mm512_maskz_loadu_ps(m1, src + 16);
+            _mm512_storeu_ps(dst + 16, rounded ? _mm512_castsi512_ps(round_bf16(v)) : v);
+        }
+    }
+}
+
+static void columns_f32(void *d, int wide, const float *s, int64_t ld, int cols, int64_t k)
+{
+    if (wide == NR)
+        pack_columns(0, NR, d, s, ld, cols, k);
+    else
+        pack_columns(0, MR, d, s, ld, cols, k);
+}
+
+static void columns_bf16(void *d, int wide, const float *s, int64_t ld, int cols, int64_t k)
+{
+    if (wide == NR)
+        pack_columns(1, NR, d, s, ld, cols, k);
+    else
+        pack_columns(1, MR, d, s, ld, cols, k);
+}
+
 static void rows_f32(void *d, const float *const *src, int rows, int64_t k) { pack_rows(0, d, src, rows, k); }
 static void rows_bf16(void *d, const float *const *src, int rows, int64_t k) { pack_rows(1, d, src, rows, k); }
 static void nk_f32(void *d, const void *w, int64_t ld, int cols, int64_t k) { pack_nk(UNIT_F32, d, w, ld, cols, k); }
@@ -53,7 +83,7 @@ void sky_gemm_finish_avx512(const float *c, const sky_gemm_out *o)
 }
 
 const sky_gemm_set sky_gemm_avx512[2] = {
-    {MR, NR, 0, tile_any, sky_gemm_finish_avx512, rows_f32, nk_f32, kn_f32, nk_f32},
-    {MR, NR, 0, tile_any, sky_gemm_finish_avx512, rows_bf16, nk_bf16, kn_bf16, nk_bf16},
+    {MR, NR, 0, tile_any, sky_gemm_finish_avx512, rows_f32, nk_f32, kn_f32, nk_f32, columns_f32},
+    {MR, NR, 0, tile_any, sky_gemm_finish_avx512, rows_bf16, nk_bf16, kn_bf16, nk_bf16, columns_bf16},
 };
 #endif

@@ -26,9 +26,35 @@ static void pack_rows(void *dst_, const float *const *src, int rows, int64_t k)
     }
 }
 
+INLINE __m512i pair_rows(const float *low, const float *high, __mmask16 m, int both)
+{
+    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    __m512 a = _mm512_maskz_loadu_ps(m, low), b = both ? _mm512_maskz_loadu_ps(m, high) : _mm512_setzero_ps();
+    return _mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh(b, a));
+}
+
+/* As pack_columns of gemm.avx512.c. */
+INLINE void pack_columns(const int wide, uint32_t *dst, const float *src, int64_t ld, int cols, int64_t k)
+{
+    const __mmask16 m0 = first_16(cols), m1 = first_16(cols - 16);
+    for (; k > 0; k -= 2, src += 2 * ld, dst += wide) {
+        _mm512_storeu_si512(dst, pair_rows(src, src + ld, m0, k > 1));
+        if (wide == NR)
+            _mm512_storeu_si512(dst + 16, pair_rows(src + 16, src + ld + 16, m1, k > 1));
+    }
+}
+
+static void columns(void *d, int wide, const float *s, int64_t ld, int cols, int64_t k)
+{
+    if (wide == NR)
+        pack_columns(NR, d, s, ld, cols, k);
+    else
+        pack_columns(MR, d, s, ld, cols, k);
+}
+
 static void nk(void *d, const void *w, int64_t ld, int cols, int64_t k) { pack_nk(UNIT_PAIR, d, w, ld, cols, k); }
 static void kn(void *d, const void *w, int64_t ld, int cols, int64_t k) { pack_kn(UNIT_PAIR, d, w, ld, cols, k); }
 static void single(void *d, const void *w, int64_t ld, int cols, int64_t k) { pack_nk(UNIT_WIDE, d, w, ld, cols, k); }
 
-const sky_gemm_set sky_gemm_avx512bf16 = {MR, NR, 1, tile_any, sky_gemm_finish_avx512, pack_rows, nk, kn, single};
+const sky_gemm_set sky_gemm_avx512bf16 = {MR, NR, 1, tile_any, sky_gemm_finish_avx512, pack_rows, nk, kn, single, columns};
 #endif

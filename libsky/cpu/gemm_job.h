@@ -38,6 +38,9 @@ typedef struct {
     void (*pack_kn)(void *dst, const void *w, int64_t ld, int cols, int64_t k);
     /* As pack_nk, one element per unit whatever the set multiplies: BF16 in the high half. */
     void (*pack_single)(void *dst, const void *w, int64_t ld, int cols, int64_t k);
+    /* F32 src[k*ld + col] -> [units][wide], rounded where the set multiplies BF16: an operand of a gradient, mr or nr wide.
+     * Missing columns of a panel nr wide and a missing half of the last pair are 0. */
+    void (*pack_columns)(void *dst, int wide, const float *src, int64_t ld, int cols, int64_t k);
 } sky_gemm_set;
 
 const sky_gemm_set *sky_gemm_set_get(int w_bf16); /* of the level in use */
@@ -67,6 +70,7 @@ int sky_mm_run(sky_pool *pool, sky_scratch *scratch, const sky_mm *mm, sky_err *
 
 /* Packing for any set, used where a set has nothing faster. */
 void sky_gemm_pack_rows(void *dst, int mr, int pair, int round, const float *const *src, int rows, int64_t k);
+void sky_gemm_pack_columns(void *dst, int wide, int pair, int round, const float *src, int64_t ld, int cols, int64_t k);
 void sky_gemm_pack_w(void *dst, int nr, int pair, int bf16, const void *w, int64_t col_step, int64_t k_step, int cols, int64_t k);
 float sky_gemm_act(float v, sky_act act);
 void sky_gemm_finish(const float *c, int nr, const sky_gemm_out *o);

@@ -29,6 +29,19 @@ void sky_gemm_pack_rows(void *dst, int mr, int pair, int round, const float *con
             d[r] = unit_of(src[r], i, k, pair, round);
 }
 
+void sky_gemm_pack_columns(void *dst, int wide, int pair, int round, const float *src, int64_t ld, int cols, int64_t k)
+{
+    uint32_t *d = dst;
+    for (int64_t i = 0; i < k; i += pair ? 2 : 1, src += (pair ? 2 : 1) * ld, d += wide) {
+        for (int c = 0; c < cols; c++)
+            if (pair)
+                d[c] = sky_f32_to_bf16(src[c]) | (i + 1 < k ? (uint32_t)sky_f32_to_bf16(src[ld + c]) << 16 : 0);
+            else
+                d[c] = round ? (uint32_t)sky_f32_to_bf16(src[c]) << 16 : bits_of(src[c]);
+        memset(d + cols, 0, (size_t)(wide - cols) * sizeof *d);
+    }
+}
+
 static uint32_t weight_unit(const void *w, int bf16, int pair, int64_t at, int64_t next)
 {
     const uint16_t *h = w;
@@ -93,8 +106,10 @@ static void nk_f32(void *d, const void *w, int64_t ld, int cols, int64_t k) { sk
 static void nk_bf16(void *d, const void *w, int64_t ld, int cols, int64_t k) { sky_gemm_pack_w(d, NR, 0, 1, w, ld, 1, cols, k); }
 static void kn_f32(void *d, const void *w, int64_t ld, int cols, int64_t k) { sky_gemm_pack_w(d, NR, 0, 0, w, 1, ld, cols, k); }
 static void kn_bf16(void *d, const void *w, int64_t ld, int cols, int64_t k) { sky_gemm_pack_w(d, NR, 0, 1, w, 1, ld, cols, k); }
+static void columns_f32(void *d, int wide, const float *s, int64_t ld, int cols, int64_t k) { sky_gemm_pack_columns(d, wide, 0, 0, s, ld, cols, k); }
+static void columns_bf16(void *d, int wide, const float *s, int64_t ld, int cols, int64_t k) { sky_gemm_pack_columns(d, wide, 0, 1, s, ld, cols, k); }
 
 const sky_gemm_set sky_gemm_portable[2] = {
-    {MR, NR, 0, tile, finish, rows_f32, nk_f32, kn_f32, nk_f32},
-    {MR, NR, 0, tile, finish, rows_bf16, nk_bf16, kn_bf16, nk_bf16},
+    {MR, NR, 0, tile, finish, rows_f32, nk_f32, kn_f32, nk_f32, columns_f32},
+    {MR, NR, 0, tile, finish, rows_bf16, nk_bf16, kn_bf16, nk_bf16, columns_bf16},
 };
