@@ -97,30 +97,6 @@ int sky_cpu_batchnorm_fold(sky_dev *d, sky_tensor *y, const sky_tensor *w, const
     return SKY_OK;
 }
 
-int sky_cpu_batchnorm_train(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *w, const sky_tensor *b, sky_tensor *running_mean, sky_tensor *running_var, float momentum, float eps, sky_act act, sky_err *e)
-{
-    int64_t n = sky_last(x);
-    double *sums = sky_alloc((size_t)n * (sizeof *sums + 2 * sizeof(float)));
-    if (!sums)
-        return sky_fail(e, SKY_ENOMEM, "batchnorm_train: out of memory");
-    float *stat = (float *)(sums + n);
-    sky_tensor s = {sums, SKY_F64, 1, {n}}, mean = {stat, SKY_F32, 1, {n}}, var = {stat + n, SKY_F32, 1, {n}};
-    double rows = (double)sky_rows(x);
-    int rc = sky_cpu_channel_sums(d, &s, x, &sky_none, e);
-    if (!rc)
-        rc = sky_cpu_channel_mean(d, &mean, &s, rows, e);
-    if (!rc)
-        rc = sky_cpu_channel_sums(d, &s, x, &mean, e);
-    if (!rc)
-        rc = sky_cpu_channel_mean(d, &var, &s, rows, e);
-    if (!rc)
-        rc = sky_cpu_batchnorm(d, y, x, w, b, &mean, &var, eps, act, e);
-    if (!rc && running_mean->data)
-        rc = sky_cpu_update_stats(d, running_mean, running_var, &mean, &var, momentum, rows, e);
-    sky_free(sums);
-    return rc;
-}
-
 /* ---- gradients ------------------------------------------------------------------------------------------------- */
 
 /* With xhat = (x - mean) * rstd and dz = dy * act'(y), by the result's sign. */

@@ -60,7 +60,6 @@ int sky_cpu_conv2d(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_ten
 int sky_cpu_product_grad_op(sky_dev *d, sky_grad *dw, const sky_tensor *a, const sky_tensor *b, sky_dtype products, sky_err *e);
 
 int sky_cpu_layernorm(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *w, const sky_tensor *b, float eps, const sky_tensor *residual, sky_err *e);
-int sky_cpu_batchnorm_train(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *w, const sky_tensor *b, sky_tensor *running_mean, sky_tensor *running_var, float momentum, float eps, sky_act act, sky_err *e);
 int sky_cpu_channel_sums(sky_dev *d, sky_tensor *s, const sky_tensor *x, const sky_tensor *mean, sky_err *e);
 int sky_cpu_channel_mean(sky_dev *d, sky_tensor *y, const sky_tensor *s, double n, sky_err *e);
 int sky_cpu_batchnorm(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *w, const sky_tensor *b, const sky_tensor *mean, const sky_tensor *var, float eps, sky_act act, sky_err *e);
@@ -98,10 +97,6 @@ int sky_cpu_avg_pool2(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_err *e
 int sky_cpu_adaptive_avg_pool(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_err *e);
 int sky_cpu_annotation_tokens(sky_dev *d, sky_tensor *y, const sky_tensor *labels, const sky_tensor *table, const sky_tensor *weight, const sky_tensor *mask, const sky_tensor *mask_token, int p, sky_err *e);
 
-int sky_cpu_cross_entropy(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *labels, int ignore, sky_err *e);
-int sky_cpu_rec_loss(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *labels, sky_err *e);
-int sky_cpu_sym_kl(sky_dev *d, sky_tensor *y, const sky_tensor *a, const sky_tensor *b, const uint8_t *flag, sky_err *e);
-int sky_cpu_masked_mse(sky_dev *d, sky_tensor *y, const sky_tensor *a, const sky_tensor *b, const uint8_t *flag, sky_err *e);
 int sky_cpu_entropy_sums(sky_dev *d, sky_tensor *s, const sky_tensor *x, const sky_tensor *labels, const sky_entropy *o, sky_err *e);
 int sky_cpu_kl_sums(sky_dev *d, sky_tensor *s, const sky_tensor *a, const sky_tensor *b, const uint8_t *flag, sky_err *e);
 int sky_cpu_mse_sums(sky_dev *d, sky_tensor *s, const sky_tensor *a, const sky_tensor *b, const uint8_t *flag, sky_err *e);

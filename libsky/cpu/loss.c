@@ -136,25 +136,6 @@ int sky_cpu_ratio(sky_dev *d, sky_tensor *y, const sky_tensor *s, double factor,
     return SKY_OK;
 }
 
-/* A loss of one rank: its sums and their ratio. */
-static int entropy_loss(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *labels, const sky_entropy *o, double factor, double eps, const char *op, sky_err *e)
-{
-    double sum[4];
-    sky_tensor s = {sum, SKY_F64, 1, {2 * o->groups}};
-    int rc = entropy_sums(d, sum, x, labels, o, op, e);
-    return rc ? rc : sky_cpu_ratio(d, y, &s, factor, eps, e);
-}
-
-int sky_cpu_cross_entropy(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *labels, int ignore, sky_err *e)
-{
-    return entropy_loss(d, y, x, labels, &(sky_entropy){.ignore = ignore, .groups = 1}, 1, 0, "cross_entropy", e);
-}
-
-int sky_cpu_rec_loss(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *labels, sky_err *e)
-{
-    return entropy_loss(d, y, x, labels, &(sky_entropy){.ignore = -1, .groups = 2}, 0.5, 1e-6, "rec_loss", e);
-}
-
 /* ---- pairs of maps -------------------------------------------------------------------------------------------- */
 
 struct pair {
@@ -189,25 +170,14 @@ static void kl_piece(const void *arg, int64_t from, int64_t to, double sum[2])
     }
 }
 
-static int kl_sums(sky_dev *d, double s[2], const sky_tensor *a, const sky_tensor *b, const uint8_t *flag, const char *op, sky_err *e)
+int sky_cpu_kl_sums(sky_dev *d, sky_tensor *s, const sky_tensor *a, const sky_tensor *b, const uint8_t *flag, sky_err *e)
 {
     struct pair o = {a->data, b->data, flag, sky_last(a), sky_rows(a) / a->shape[0]};
     struct pieces p = {kl_piece, &o, sky_rows(a), 1, NULL};
-    int rc = sum_pieces(d, &p, s, op, e);
-    s[1] = (double)a->shape[0];
+    double *sum = s->data;
+    int rc = sum_pieces(d, &p, sum, "kl_sums", e);
+    sum[1] = (double)a->shape[0];
     return rc;
-}
-
-int sky_cpu_kl_sums(sky_dev *d, sky_tensor *s, const sky_tensor *a, const sky_tensor *b, const uint8_t *flag, sky_err *e)
-{
-    return kl_sums(d, s->data, a, b, flag, "kl_sums", e);
-}
-
-int sky_cpu_sym_kl(sky_dev *d, sky_tensor *y, const sky_tensor *a, const sky_tensor *b, const uint8_t *flag, sky_err *e)
-{
-    double s[2];
-    int rc = kl_sums(d, s, a, b, flag, "sym_kl", e);
-    return rc ? rc : sky_cpu_ratio(d, y, &(sky_tensor){s, SKY_F64, 1, {2}}, 1, 0, e);
 }
 
 static void mse_piece(const void *arg, int64_t from, int64_t to, double sum[2])
@@ -220,26 +190,15 @@ static void mse_piece(const void *arg, int64_t from, int64_t to, double sum[2])
         }
 }
 
-static int mse_sums(sky_dev *d, double s[2], const sky_tensor *a, const sky_tensor *b, const uint8_t *flag, const char *op, sky_err *e)
+int sky_cpu_mse_sums(sky_dev *d, sky_tensor *s, const sky_tensor *a, const sky_tensor *b, const uint8_t *flag, sky_err *e)
 {
     struct pair o = {a->data, b->data, flag, 1, sky_numel(a) / a->shape[0]};
     struct pieces p = {mse_piece, &o, sky_numel(a), 1 << 15, NULL};
-    int rc = sum_pieces(d, &p, s, op, e);
-    s[0] /= (double)o.per_sample;
-    s[1] = 0;
+    double *sum = s->data;
+    int rc = sum_pieces(d, &p, sum, "mse_sums", e);
+    sum[0] /= (double)o.per_sample;
+    sum[1] = 0;
     for (int64_t i = 0; i < a->shape[0]; i++)
-        s[1] += flag[i] != 0;
+        sum[1] += flag[i] != 0;
     return rc;
-}
-
-int sky_cpu_mse_sums(sky_dev *d, sky_tensor *s, const sky_tensor *a, const sky_tensor *b, const uint8_t *flag, sky_err *e)
-{
-    return mse_sums(d, s->data, a, b, flag, "mse_sums", e);
-}
-
-int sky_cpu_masked_mse(sky_dev *d, sky_tensor *y, const sky_tensor *a, const sky_tensor *b, const uint8_t *flag, sky_err *e)
-{
-    double s[2];
-    int rc = mse_sums(d, s, a, b, flag, "masked_mse", e);
-    return rc ? rc : sky_cpu_ratio(d, y, &(sky_tensor){s, SKY_F64, 1, {2}}, 1, 1e-6, e);
 }

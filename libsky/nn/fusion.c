@@ -2,7 +2,7 @@
 #include "nn/layers.h"
 #include "base/mem.h"
 
-int sky_nn_fusion_open(sky_nn_fusion *m, const sky_scope *parent, int64_t cin, int64_t dim, int depth, int heads, sky_err *e)
+int sky_nn_fusion_open(sky_nn_fusion *m, const sky_scope *parent, int64_t cin, int64_t dim, int depth, int heads, double path, sky_err *e)
 {
     *m = (sky_nn_fusion){.depth = depth};
     /* A tenth of the model's arithmetic, a quarter of the BF16 error of its logits: 24 layers on top of all others, and the
@@ -16,7 +16,7 @@ int sky_nn_fusion_open(sky_nn_fusion *m, const sky_scope *parent, int64_t cin, i
     sky_declare(s, &m->cls_token, SKY_PARAM_VECTOR, "cls_token", SKY_SHAPE(1, 1, dim));
     for (int i = 0; i < depth; i++) {
         sky_scope at = sky_scope_in(s, "layers.%d", i);
-        sky_nn_encoder_declare(&m->layers[i], &at, dim, heads, SKY_SWIN_EPS);
+        sky_nn_encoder_declare(&m->layers[i], &at, dim, heads, SKY_SWIN_EPS, 0, sky_nn_depth_rate(path, i, depth));
     }
     return 0;
 }
@@ -35,11 +35,13 @@ sky_tensor sky_nn_fusion_forward(sky_ctx *c, const sky_nn_fusion *m, sky_tensor 
     sky_tensor part[2] = {cls, sky_nn_linear_forward(c, &m->proj, x, SKY_ACT_NONE, sky_none)};
     sky_tensor y = sky_concat(c, part, 2, 1);
     sky_keep(c, k, &y, 1);
-    for (int i = 0; i < m->depth; i++) {
-        y = sky_nn_encoder_attend(c, &m->layers[i], y);
-        if (i == m->depth - 1) /* only the class token is used from here on */
-            y = sky_slice(c, y, 1, 0, 1);
-        y = sky_nn_encoder_feed(c, &m->layers[i], y);
+    for (int i = 0; i < m->depth - 1; i++) {
+        y = sky_nn_encoder_forward(c, &m->layers[i], y);
+        sky_keep(c, k, &y, 1);
+    }
+    if (m->depth) { /* only the class token is used after the last attention */
+        y = sky_slice(c, sky_nn_encoder_attend(c, &m->layers[m->depth - 1], y), 1, 0, 1);
+        y = sky_nn_encoder_feed(c, &m->layers[m->depth - 1], y);
         sky_keep(c, k, &y, 1);
     }
     return SKY_RESHAPE(c, y, n, dim);

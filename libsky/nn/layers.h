@@ -9,6 +9,7 @@
 #include "nn/config.h"
 #include "nn/params.h"
 #include "tensor/ops.h"
+#include "tensor/tape.h"
 
 #define SKY_SWIN_EPS 1e-5f /* every norm of the Swin branch and of the fusion transformer */
 #define SKY_VIT_EPS 1e-6f  /* the Sentinel branches */
@@ -21,6 +22,20 @@ typedef struct {
     void *arg;
 } sky_nn_tap;
 void sky_nn_tap_call(const sky_ctx *c, const sky_nn_tap *tap, sky_tensor t, const char *fmt, ...) SKY_PRINTF(4, 5);
+
+/* ---- random decisions of training: sky_drop with a layer number that follows from the name */
+typedef struct {
+    float p;
+    uint32_t layer;
+} sky_nn_drop;
+sky_nn_drop sky_nn_drop_of(const sky_scope *s, const char *name, double p);
+/* One decision per element of the first dimension: stochastic depth of images or sequences. */
+sky_tensor sky_nn_drop_rows(sky_ctx *c, const sky_nn_drop *l, sky_tensor x);
+sky_tensor sky_nn_drop_elements(sky_ctx *c, const sky_nn_drop *l, sky_tensor x);
+sky_tensor sky_nn_drop_channels(sky_ctx *c, const sky_nn_drop *l, sky_tensor x); /* one per sample and channel */
+static inline int sky_nn_drops(const sky_ctx *c, const sky_nn_drop *l) { return c->draws && l->p > 0; }
+/* Rate of layer i of n when it grows evenly from 0 to `last`. */
+static inline double sky_nn_depth_rate(double last, int i, int n) { return n > 1 ? last * i / (n - 1) : 0; }
 
 /* ---- linear, norm */
 typedef struct {
@@ -39,18 +54,22 @@ sky_tensor sky_nn_norm_forward(sky_ctx *c, const sky_nn_norm *l, sky_tensor x, s
 typedef struct {
     sky_nn_linear in, out; /* in: rows q, k, v */
     int heads;
+    sky_nn_drop drop;
 } sky_nn_mha;
 typedef struct {
     sky_nn_linear up, down;
+    sky_nn_drop drop[2]; /* of the hidden values, of the result */
 } sky_nn_ffn;
 typedef struct {
     sky_nn_norm ln1, ln2;
     sky_nn_mha attn;
     sky_nn_ffn ffn;
+    sky_nn_drop path;
 } sky_nn_encoder;
-void sky_nn_mha_declare(sky_nn_mha *l, const sky_scope *s, int64_t dim, int heads);
-void sky_nn_ffn_declare(sky_nn_ffn *l, const sky_scope *s, int64_t dim);
-void sky_nn_encoder_declare(sky_nn_encoder *l, const sky_scope *s, int64_t dim, int heads, float eps);
+/* drop: rate of element-wise dropout; path: rate of stochastic depth (of the feed-forward branch). Training only. */
+void sky_nn_mha_declare(sky_nn_mha *l, const sky_scope *s, int64_t dim, int heads, double drop);
+void sky_nn_ffn_declare(sky_nn_ffn *l, const sky_scope *s, int64_t dim, double drop);
+void sky_nn_encoder_declare(sky_nn_encoder *l, const sky_scope *s, int64_t dim, int heads, float eps, double drop, double path);
 /* skip + MHA(x); x [B,L,C] */
 sky_tensor sky_nn_mha_forward(sky_ctx *c, const sky_nn_mha *l, sky_tensor x, sky_tensor skip);
 /* residual (or none) + down(gelu(up(x))) */
@@ -58,7 +77,7 @@ sky_tensor sky_nn_ffn_forward(sky_ctx *c, const sky_nn_ffn *l, sky_tensor x, sky
 /* x + MHA(ln1 x), and x + ffn(ln2 x); the layer is one after the other. */
 sky_tensor sky_nn_encoder_attend(sky_ctx *c, const sky_nn_encoder *l, sky_tensor x);
 sky_tensor sky_nn_encoder_feed(sky_ctx *c, const sky_nn_encoder *l, sky_tensor x);
-sky_tensor sky_nn_encoder_forward(sky_ctx *c, const sky_nn_encoder *l, sky_tensor x);
+sky_tensor sky_nn_encoder_forward(sky_ctx *c, const sky_nn_encoder *l, sky_tensor x); /* recomputed in backward where the tape says so */
 
 /* ---- patches and annotation */
 typedef struct {
@@ -95,6 +114,7 @@ typedef struct {
     sky_nn_norm norm1, norm2, norm3;
     sky_nn_ffn ffn;
     int extra; /* norm3 exists */
+    sky_nn_drop path[2]; /* of the attention's result and of the feed-forward's, each before its norm */
 } sky_nn_swin_block;
 typedef struct {
     sky_tensor reduction; /* [2C,4C] */
@@ -121,7 +141,7 @@ sky_tensor sky_nn_window_forward(sky_ctx *c, sky_nn_window *l, sky_tensor x); /*
 /* The relative bias [heads,win^2,win^2], computed from the parameters. */
 sky_tensor sky_nn_window_bias(sky_ctx *c, const sky_nn_window *l);
 void sky_nn_window_forget(sky_nn_window *l); /* parameters changed: drop what was derived from them */
-void sky_nn_swin_block_declare(sky_nn_swin_block *l, const sky_scope *s, int64_t dim, int heads, int win, int shift, int extra);
+void sky_nn_swin_block_declare(sky_nn_swin_block *l, const sky_scope *s, int64_t dim, int heads, int win, int shift, int extra, double path);
 sky_tensor sky_nn_swin_block_forward(sky_ctx *c, sky_nn_swin_block *l, sky_tensor x);
 void sky_nn_merge_declare(sky_nn_merge *l, const sky_scope *s, int64_t dim);
 sky_tensor sky_nn_merge_forward(sky_ctx *c, const sky_nn_merge *l, sky_tensor x);
@@ -141,8 +161,10 @@ typedef struct {
     int depth, grid[2], out[8], nout;
     int annotated, merge; /* annotated: Sentinel branch of the pretraining model; else fine-tuning */
     sky_nn_vocab vocab;
+    sky_nn_drop drop; /* after the positions */
 } sky_nn_vit;
-int sky_nn_vit_open(sky_nn_vit *m, const sky_scope *s, const sky_config *cfg, int channels, int annotated, int patch_bias, sky_err *e) SKY_MUST_USE;
+/* drop: rate of element-wise dropout; path: last rate of stochastic depth. */
+int sky_nn_vit_open(sky_nn_vit *m, const sky_scope *s, const sky_config *cfg, int channels, int annotated, int patch_bias, double drop, double path, sky_err *e) SKY_MUST_USE;
 void sky_nn_vit_close(sky_nn_vit *m);
 /* out: cfg.vit_out maps [B,h,w,D]; with last_only, out[0] is the last of them. tag: "s2", "s1" for taps. */
 void sky_nn_vit_forward(sky_ctx *c, const sky_nn_vit *m, sky_tensor img, const sky_nn_annotation *a, int last_only, sky_tensor *out, const sky_nn_tap *tap, const char *tag);
@@ -161,7 +183,7 @@ typedef struct {
     sky_nn_encoder *layers;
     int depth;
 } sky_nn_fusion;
-int sky_nn_fusion_open(sky_nn_fusion *m, const sky_scope *s, int64_t cin, int64_t dim, int depth, int heads, sky_err *e) SKY_MUST_USE;
+int sky_nn_fusion_open(sky_nn_fusion *m, const sky_scope *s, int64_t cin, int64_t dim, int depth, int heads, double path, sky_err *e) SKY_MUST_USE;
 void sky_nn_fusion_close(sky_nn_fusion *m);
 sky_tensor sky_nn_fusion_forward(sky_ctx *c, const sky_nn_fusion *m, sky_tensor x); /* [P,N,Cin] -> [P,D] */
 
@@ -183,11 +205,14 @@ typedef struct {
     const uint8_t *flags; /* [B*3] */
     int64_t batch;
 } sky_nn_maps;
+#define SKY_NN_VAE_TERMS 6
 typedef struct {
     sky_tensor out[3];   /* [B,h,w,C] completed maps */
-    float mse, kl;       /* with losses: their sum is the completion loss */
+    sky_term terms[SKY_NN_VAE_TERMS]; /* with losses: "vae_mse" of each modality, "vae_kl" of each pair; some may be none */
+    int nterms;
 } sky_nn_completed;
-/* Only what is needed is computed: nothing when all are present and neither losses nor taps are wanted. */
+/* Only what is needed is computed: nothing when all are present and neither losses nor taps are wanted. With losses every
+ * result stays on the stack. */
 void sky_nn_complete(sky_ctx *c, const sky_nn_codevae vae[3], const sky_nn_maps *in, int losses, sky_nn_completed *out, const sky_nn_tap *tap);
 
 /* ---- convolutional heads */
@@ -200,15 +225,17 @@ typedef struct {
     sky_tensor seg[2]; /* classifier: weight, bias */
     sky_nn_convbn psp[8], bottleneck, lateral[7], fpn[7], fpn_bottleneck;
     int pools[8], npools, levels;
+    sky_nn_drop drop; /* of channels, before the classifier */
 } sky_nn_uper;
-int sky_nn_uper_declare(sky_nn_uper *l, const sky_scope *s, const int64_t *cins, int levels, int64_t ch, int classes, const int *pools, int npools, sky_err *e) SKY_MUST_USE;
+int sky_nn_uper_declare(sky_nn_uper *l, const sky_scope *s, const int64_t *cins, int levels, int64_t ch, int classes, const int *pools, int npools, double drop, sky_err *e) SKY_MUST_USE;
 /* feats fine -> coarse, [B,h,w,C]; logits at the size of feats[0] */
 sky_tensor sky_nn_uper_forward(sky_ctx *c, const sky_nn_uper *l, const sky_tensor *feats, int batch_stats, const sky_nn_tap *tap);
 typedef struct {
     sky_tensor seg[2];
     sky_nn_convbn conv;
+    sky_nn_drop drop;
 } sky_nn_fcn;
-void sky_nn_fcn_declare(sky_nn_fcn *l, const sky_scope *s, int64_t cin, int64_t ch, int classes);
+void sky_nn_fcn_declare(sky_nn_fcn *l, const sky_scope *s, int64_t cin, int64_t ch, int classes, double drop);
 sky_tensor sky_nn_fcn_forward(sky_ctx *c, const sky_nn_fcn *l, sky_tensor x, int batch_stats);
 
 /* ---- multi-level neck */
@@ -217,7 +244,7 @@ typedef struct {
     double scale[8];
     int levels;
 } sky_nn_neck;
-void sky_nn_neck_declare(sky_nn_neck *l, const sky_scope *s, int64_t cin, int64_t cout, const double *scale, int levels);
+void sky_nn_neck_declare(sky_nn_neck *l, const sky_scope *s, const int64_t *cins, int64_t cout, const double *scale, int levels);
 sky_tensor sky_nn_neck_level(sky_ctx *c, const sky_nn_neck *l, int level, sky_tensor x);
 
 /* A convolution with bias and without norm: weight and bias under NAME.weight and NAME.bias. */

@@ -3,12 +3,12 @@
 
 #include <math.h>
 
-void sky_nn_neck_declare(sky_nn_neck *l, const sky_scope *s, int64_t cin, int64_t cout, const double *scale, int levels)
+void sky_nn_neck_declare(sky_nn_neck *l, const sky_scope *s, const int64_t *cins, int64_t cout, const double *scale, int levels)
 {
     *l = (sky_nn_neck){.levels = levels};
     for (int i = 0; i < levels; i++) {
         sky_scope lat = sky_scope_in(s, "lateral_convs.%d.conv", i), conv = sky_scope_in(s, "convs.%d.conv", i);
-        sky_nn_conv_declare(l->lateral[i], &lat, cin, cout, 1);
+        sky_nn_conv_declare(l->lateral[i], &lat, cins[i], cout, 1);
         sky_nn_conv_declare(l->conv[i], &conv, cout, cout, 3);
         l->scale[i] = scale[i];
     }

@@ -31,13 +31,13 @@ static int declare(sky_pp *m, sky_err *e)
     int rc = sky_nn_swin_open(&m->hr, &hr, g, 1, e);
     for (int i = 0; i < 2 && !rc; i++) {
         sky_scope b = sky_scope_in(&root, "backbone_s%d", 2 - i), h = sky_scope_in(&root, "head_s%d", 2 - i);
-        rc = sky_nn_vit_open(&m->sentinel[i], &b, g, i ? g->s1_channels : g->s2_channels, 1, 1, e);
+        rc = sky_nn_vit_open(&m->sentinel[i], &b, g, i ? g->s1_channels : g->s2_channels, 1, 1, 0, g->vit_drop_path, e);
         sky_nn_uphead_declare(&m->head[i], &h, g->vit_dim, top, g->up_scale);
     }
     if (!rc)
-        rc = sky_nn_fusion_open(&m->fusion, &fus, top, g->fus_dim, g->fus_depth, g->fus_heads, e);
+        rc = sky_nn_fusion_open(&m->fusion, &fus, top, g->fus_dim, g->fus_depth, g->fus_heads, g->fus_drop_path, e);
     if (!rc)
-        rc = sky_nn_uper_declare(&m->decoder, &dec, (int64_t[]){2 * d, 2 * d, 4 * d, 8 * d, g->fus_dim}, 5, g->uper_channels, g->vocab + 1, g->uper_pools, g->uper_npools, e);
+        rc = sky_nn_uper_declare(&m->decoder, &dec, (int64_t[]){2 * d, 2 * d, 4 * d, 8 * d, g->fus_dim}, 5, g->uper_channels, g->vocab + 1, g->uper_pools, g->uper_npools, g->uper_dropout, e);
     for (int i = 0; i < 3; i++) {
         sky_scope v = sky_scope_in(&vae, "vae_%s", (const char *const[]){"hr", "s2", "s1"}[i]);
         sky_nn_codevae_declare(&m->vae[i], &v, top, g->vae_conv, g->vae_z, g->vae_codes);
@@ -97,6 +97,7 @@ typedef struct {
     int64_t n, h, w;      /* samples, HR height and width */
     int64_t *row[3];      /* [n] each: row of a sample in feat, or -1 */
     int64_t *index;       /* [n] scratch */
+    uint64_t *ids;        /* [n] scratch */
     sky_tensor feat[3];   /* top maps */
     sky_tensor level[4];  /* what the decoder gets of the HR branch */
 } pass;
@@ -150,6 +151,14 @@ static sky_tensor small_labels(pass *p)
 
 static sky_tensor rows(pass *p, sky_tensor x, int64_t n) { return n == p->n ? x : sky_take(p->c, x, p->index, (int)n); }
 
+/* The random decisions of the samples p->index names. */
+static sky_draws some_draws(pass *p, const sky_draws *all, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        p->ids[i] = all->sample[p->index[i]];
+    return (sky_draws){all->seed, all->step, p->ids, n};
+}
+
 /* Modality i (1: s2, 2: s1) of the samples that have it. */
 static void encode_sentinel(pass *p, int i)
 {
@@ -173,7 +182,14 @@ static void encode_sentinel(pass *p, int i)
     sky_mark k = sky_mark_get(c);
     sky_nn_annotation a = {rows(p, small_labels(p), n), rows(p, p->b->anno_mask, n)};
     sky_tensor map[8];
+    const sky_draws *all = c->draws;
+    sky_draws some;
+    if (all) {
+        some = some_draws(p, all, n);
+        c->draws = &some;
+    }
     sky_nn_vit_forward(c, &p->m->sentinel[i - 1], rows(p, img, n), &a, 1, map, &p->tap, i == 1 ? "s2" : "s1");
+    c->draws = all;
     p->feat[i] = sky_nn_uphead_forward(c, &p->m->head[i - 1], map[0]);
     sky_keep(c, k, &p->feat[i], 1);
     sky_nn_tap_call(c, &p->tap, p->feat[i], "head_s%d", 3 - i);
@@ -208,22 +224,37 @@ static sky_tensor decode(pass *p, sky_tensor cls)
     return low;
 }
 
+/* A term of the loss: kept for backward, and its value added to the sums. */
+static void add_term(pass *p, sky_pp_out *out, const sky_term *t)
+{
+    float v = 0;
+    if (!t->value.data)
+        return;
+    sky_download(p->c, &v, &t->value);
+    v *= (float)t->weight;
+    out->terms[out->nterms++] = *t;
+    out->loss_total += v;
+    if (!strcmp(t->name, "rec")) {
+        out->loss_rec += v;
+        return;
+    }
+    out->loss_vae += v;
+    if (!strcmp(t->name, "vae_kl"))
+        out->loss_vae_kl += v;
+}
+
 /* From the decoder's logits: full-size ones, class map, losses. */
-static void finish(pass *p, const sky_nn_completed *vae, sky_pp_out *out)
+static void finish(pass *p, sky_pp_out *out)
 {
     sky_ctx *c = p->c;
-    out->argmax = sky_resize_argmax(c, out->logits_low, p->h, p->w);
+    if (!p->o->no_argmax)
+        out->argmax = sky_resize_argmax(c, out->logits_low, p->h, p->w);
     if (!p->o->want_logits && !p->o->want_losses)
         return;
     sky_mark k = sky_mark_get(c);
     sky_tensor logits = sky_resize(c, out->logits_low, p->h, p->w, SKY_BILINEAR_CORNERS);
-    if (p->o->want_losses) {
-        sky_tensor t = sky_rec_loss(c, logits, p->b->labels);
-        sky_download(c, &out->loss_rec, &t);
-        out->loss_vae_kl = vae->kl;
-        out->loss_vae = vae->mse + vae->kl;
-        out->loss_total = out->loss_rec + out->loss_vae;
-    }
+    if (p->o->want_losses)
+        add_term(p, out, &(sky_term){sky_rec_loss(c, logits, p->b->labels), 1, "rec"});
     if (p->o->want_logits)
         out->logits = logits;
     sky_keep(c, k, &logits, p->o->want_logits);
@@ -244,9 +275,11 @@ static void forward(pass *p, sky_pp_out *out)
     sky_nn_maps maps = {{p->feat[0], p->feat[1], p->feat[2]}, {p->row[0], p->row[1], p->row[2]}, p->b->flags, p->n};
     sky_nn_completed vae;
     sky_nn_complete(c, p->m->vae, &maps, p->o->want_losses, &vae, &p->tap);
+    for (int i = 0; i < vae.nterms; i++)
+        add_term(p, out, &vae.terms[i]);
     out->logits_low = decode(p, fuse(p, vae.out));
     sky_keep(c, k, &out->logits_low, 1);
-    finish(p, &vae, out);
+    finish(p, out);
 }
 
 int sky_pp_forward(sky_pp *m, sky_ctx *c, const sky_pp_batch *b, const sky_pp_opts *o, sky_pp_out *out, sky_err *e)
@@ -256,11 +289,12 @@ int sky_pp_forward(sky_pp *m, sky_ctx *c, const sky_pp_batch *b, const sky_pp_op
     p.n = b->hr.shape[0], p.h = b->hr.shape[1], p.w = b->hr.shape[2];
     if (!b->hr.data || b->hr.ndim != 4)
         return sky_fail(e, SKY_EUSAGE, "hr: expected F32 [batch,height,width,channels]");
-    p.index = sky_calloc((size_t)p.n, 4 * sizeof *p.index);
+    p.index = sky_calloc((size_t)p.n, 4 * sizeof *p.index + sizeof *p.ids);
     if (!p.index)
         return sky_fail(e, SKY_ENOMEM, "out of memory");
     for (int i = 0; i < 3; i++)
         p.row[i] = p.index + (i + 1) * p.n;
+    p.ids = (uint64_t *)(p.index + 4 * p.n);
     forward(&p, out);
     sky_free(p.index);
     if (c->err.code)

@@ -8,7 +8,7 @@
 #include "format/weights.h"
 #include "nn/config.h"
 #include "nn/params.h"
-#include "tensor/tensor.h"
+#include "tensor/tape.h"
 
 typedef struct sky_pp sky_pp;
 
@@ -25,15 +25,19 @@ typedef struct {
     int encode_absent;    /* also encode modalities whose flag is 0 (same result, for checking); their images are needed */
     int batch_stats;      /* batch norm with batch statistics (updates running ones); default: stored statistics */
     int want_losses, want_logits; /* losses / full-size logits (else only class maps) */
+    int no_argmax;        /* leave out the class map */
     void (*tap)(void *arg, const char *name, const sky_tensor *t); /* NULL, or called with every intermediate (NHWC) */
     void *tap_arg;
 } sky_pp_opts;
 
+#define SKY_PP_TERMS 7
 typedef struct {
     sky_tensor logits_low; /* F32 [B,H/4... see config,vocab+1] before the x4 upsampling */
     sky_tensor logits;     /* F32 [B,H,W,vocab+1]; only with want_logits */
     sky_tensor argmax;     /* U8 [B,H,W] slot per pixel at full size (sky_resize_argmax) */
     float loss_rec, loss_vae, loss_vae_kl, loss_total;
+    sky_term terms[SKY_PP_TERMS]; /* what loss_total is the weighted sum of, for sky_tape_backward: only while a tape records */
+    int nterms;
 } sky_pp_out;
 
 /* The parameters exist but have no values. cfg is copied. */

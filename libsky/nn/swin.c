@@ -61,6 +61,11 @@ void sky_nn_window_forget(sky_nn_window *l)
 /* Both, on the stack or from the last time. A dry run always counts the stack's way, so that its peak holds for either. */
 static void derive(sky_ctx *c, sky_nn_window *l, sky_tensor *bias, sky_tensor *pad)
 {
+    if (c->tape) { /* they change with every step and have gradients */
+        *bias = sky_nn_window_bias(c, l);
+        *pad = pad_qkv(c, l);
+        return;
+    }
     if (l->derived && !c->dry) {
         *bias = l->bias;
         *pad = l->pad_qkv;
@@ -100,31 +105,44 @@ sky_tensor sky_nn_window_forward(sky_ctx *c, sky_nn_window *l, sky_tensor x)
 }
 
 /* ------------------------------------------------------------------ block, merging, global attention */
-void sky_nn_swin_block_declare(sky_nn_swin_block *l, const sky_scope *s, int64_t dim, int heads, int win, int shift, int extra)
+void sky_nn_swin_block_declare(sky_nn_swin_block *l, const sky_scope *s, int64_t dim, int heads, int win, int shift, int extra, double path)
 {
     sky_scope attn = sky_scope_in(s, "attn"), n1 = sky_scope_in(s, "norm1"), n2 = sky_scope_in(s, "norm2");
     sky_scope ffn = sky_scope_in(s, "ffn"), n3 = sky_scope_in(s, "norm3");
     sky_nn_window_declare(&l->attn, &attn, dim, heads, win, shift);
     sky_nn_norm_declare(&l->norm1, &n1, dim, SKY_SWIN_EPS);
-    sky_nn_ffn_declare(&l->ffn, &ffn, dim);
+    sky_nn_ffn_declare(&l->ffn, &ffn, dim, 0);
     sky_nn_norm_declare(&l->norm2, &n2, dim, SKY_SWIN_EPS);
     if (extra)
         sky_nn_norm_declare(&l->norm3, &n3, dim, SKY_SWIN_EPS);
     l->extra = extra;
+    l->path[0] = sky_nn_drop_of(&attn, "drop", path);
+    l->path[1] = sky_nn_drop_of(s, "ffn_drop", path);
 }
 
-sky_tensor sky_nn_swin_block_forward(sky_ctx *c, sky_nn_swin_block *l, sky_tensor x)
+static void block_segment(sky_ctx *c, const void *arg, const sky_tensor *in, sky_tensor *out)
 {
+    sky_nn_swin_block *l = *(sky_nn_swin_block *const *)arg;
+    sky_tensor x = *in;
     sky_mark m = sky_mark_get(c);
-    sky_tensor y = sky_nn_norm_forward(c, &l->norm1, sky_nn_window_forward(c, &l->attn, x), x);
+    sky_tensor y = sky_nn_drop_rows(c, &l->path[0], sky_nn_window_forward(c, &l->attn, x));
+    y = sky_nn_norm_forward(c, &l->norm1, y, x);
     sky_keep(c, m, &y, 1);
-    sky_tensor z = sky_nn_norm_forward(c, &l->norm2, sky_nn_ffn_forward(c, &l->ffn, y, sky_none), y);
+    sky_tensor z = sky_nn_drop_rows(c, &l->path[1], sky_nn_ffn_forward(c, &l->ffn, y, sky_none));
+    z = sky_nn_norm_forward(c, &l->norm2, z, y);
     if (l->extra) {
         sky_keep(c, m, &z, 1);
         z = sky_nn_norm_forward(c, &l->norm3, z, sky_none);
     }
     sky_keep(c, m, &z, 1);
-    return z;
+    *out = z;
+}
+
+sky_tensor sky_nn_swin_block_forward(sky_ctx *c, sky_nn_swin_block *l, sky_tensor x)
+{
+    sky_tensor y = sky_none;
+    sky_recompute(c, block_segment, &l, sizeof l, &x, 1, &y, 1);
+    return y;
 }
 
 void sky_nn_merge_declare(sky_nn_merge *l, const sky_scope *s, int64_t dim)
@@ -147,12 +165,14 @@ void sky_nn_global_declare(sky_nn_global *l, const sky_scope *s, int64_t dim, in
 {
     sky_scope in = sky_scope_in(s, "proj_in"), attn = sky_scope_in(s, "attn"), out = sky_scope_in(s, "proj_out");
     sky_nn_linear_declare(&l->proj_in, &in, inner, dim, 1);
-    sky_nn_mha_declare(&l->attn, &attn, inner, heads);
+    sky_nn_mha_declare(&l->attn, &attn, inner, heads, 0);
     sky_nn_linear_declare(&l->proj_out, &out, dim, inner, 1);
 }
 
-sky_tensor sky_nn_global_forward(sky_ctx *c, const sky_nn_global *l, sky_tensor x)
+static void global_segment(sky_ctx *c, const void *arg, const sky_tensor *in, sky_tensor *out)
 {
+    const sky_nn_global *l = *(const sky_nn_global *const *)arg;
+    sky_tensor x = *in;
     sky_mark m = sky_mark_get(c);
     sky_tensor t = SKY_RESHAPE(c, x, x.shape[0], -1, x.shape[3]);
     sky_tensor z = sky_nn_linear_forward(c, &l->proj_in, t, SKY_ACT_NONE, sky_none);
@@ -160,6 +180,13 @@ sky_tensor sky_nn_global_forward(sky_ctx *c, const sky_nn_global *l, sky_tensor 
     sky_tensor y = sky_nn_linear_forward(c, &l->proj_out, a, SKY_ACT_NONE, t);
     y = sky_reshape(c, y, x.ndim, x.shape);
     sky_keep(c, m, &y, 1);
+    *out = y;
+}
+
+sky_tensor sky_nn_global_forward(sky_ctx *c, const sky_nn_global *l, sky_tensor x)
+{
+    sky_tensor y = sky_none;
+    sky_recompute(c, global_segment, &l, sizeof l, &x, 1, &y, 1);
     return y;
 }
 
@@ -167,13 +194,15 @@ sky_tensor sky_nn_global_forward(sky_ctx *c, const sky_nn_global *l, sky_tensor 
 static void declare_stage(sky_nn_swin *m, const sky_scope *s, const sky_config *cfg, int i, sky_nn_swin_block *b)
 {
     int64_t dim = (int64_t)cfg->swin_dim << i;
+    int first = (int)(b - m->blocks);
     sky_scope st = sky_scope_in(s, "stages.%d", i), down = sky_scope_in(&st, "downsample");
     if (i)
         sky_nn_merge_declare(&m->merge[i], &down, dim / 2);
     for (int j = 0; j < cfg->swin_depths[i]; j++) {
         sky_scope at = sky_scope_in(&st, "blocks.%d", j);
         sky_nn_swin_block_declare(&b[j], &at, dim, cfg->swin_heads[i], cfg->swin_window, j % 2 ? cfg->swin_window / 2 : 0,
-                                  cfg->swin_extra_norm && (j + 1) % cfg->swin_extra_norm == 0);
+                                  cfg->swin_extra_norm && (j + 1) % cfg->swin_extra_norm == 0,
+                                  sky_nn_depth_rate(cfg->swin_drop_path, first + j, m->nblocks));
     }
 }
 

@@ -26,6 +26,9 @@ sky_tensor sky_nn_convbn_forward(sky_ctx *c, const sky_nn_convbn *l, sky_tensor 
     if (batch_stats) {
         y = sky_conv2d(c, x, l->w, sky_none, sky_none, SKY_ACT_NONE);
         y = sky_batchnorm_train(c, y, l->gamma, l->beta, l->mean, l->var, SKY_BN_MOMENTUM, SKY_BN_EPS, SKY_ACT_RELU);
+    } else if (c->tape) { /* gradients of the norm's own parameters */
+        y = sky_conv2d(c, x, l->w, sky_none, sky_none, SKY_ACT_NONE);
+        y = sky_batchnorm(c, y, l->gamma, l->beta, l->mean, l->var, SKY_BN_EPS, SKY_ACT_RELU);
     } else {
         y = folded(c, l, x);
     }
@@ -34,7 +37,7 @@ sky_tensor sky_nn_convbn_forward(sky_ctx *c, const sky_nn_convbn *l, sky_tensor 
 }
 
 /* ------------------------------------------------------------------ UPerHead */
-int sky_nn_uper_declare(sky_nn_uper *l, const sky_scope *parent, const int64_t *cins, int levels, int64_t ch, int classes, const int *pools, int npools, sky_err *e)
+int sky_nn_uper_declare(sky_nn_uper *l, const sky_scope *parent, const int64_t *cins, int levels, int64_t ch, int classes, const int *pools, int npools, double drop, sky_err *e)
 {
     if (levels < 1 || levels > 8 || npools < 1 || npools > 8)
         return sky_fail(e, SKY_EUSAGE, "decoder: %d levels and %d pools: 1 to 8 of each are supported", levels, npools);
@@ -57,6 +60,7 @@ int sky_nn_uper_declare(sky_nn_uper *l, const sky_scope *parent, const int64_t *
         sky_nn_convbn_declare(&l->fpn[i], &fpn, ch, ch, 3);
     }
     sky_nn_convbn_declare(&l->fpn_bottleneck, &fb, levels * ch, ch, 3);
+    l->drop = sky_nn_drop_of(parent, "dropout", drop);
     return 0;
 }
 
@@ -107,23 +111,26 @@ sky_tensor sky_nn_uper_forward(sky_ctx *c, const sky_nn_uper *l, const sky_tenso
     y = sky_nn_convbn_forward(c, &l->fpn_bottleneck, y, batch_stats);
     sky_keep(c, m, &y, 1);
     sky_nn_tap_call(c, tap, y, "uper.fused");
+    y = sky_nn_drop_channels(c, &l->drop, y);
     y = sky_conv2d(c, y, l->seg[0], sky_none, l->seg[1], SKY_ACT_NONE);
     sky_keep(c, m, &y, 1);
     return y;
 }
 
 /* ------------------------------------------------------------------ auxiliary head */
-void sky_nn_fcn_declare(sky_nn_fcn *l, const sky_scope *s, int64_t cin, int64_t ch, int classes)
+void sky_nn_fcn_declare(sky_nn_fcn *l, const sky_scope *s, int64_t cin, int64_t ch, int classes, double drop)
 {
     sky_scope seg = sky_scope_in(s, "conv_seg"), conv = sky_scope_in(s, "convs.0");
     sky_nn_conv_declare(l->seg, &seg, ch, classes, 1);
     sky_nn_convbn_declare(&l->conv, &conv, cin, ch, 3);
+    l->drop = sky_nn_drop_of(s, "dropout", drop);
 }
 
 sky_tensor sky_nn_fcn_forward(sky_ctx *c, const sky_nn_fcn *l, sky_tensor x, int batch_stats)
 {
     sky_mark m = sky_mark_get(c);
     sky_tensor y = sky_nn_convbn_forward(c, &l->conv, x, batch_stats);
+    y = sky_nn_drop_channels(c, &l->drop, y);
     y = sky_conv2d(c, y, l->seg[0], sky_none, l->seg[1], SKY_ACT_NONE);
     sky_keep(c, m, &y, 1);
     return y;

@@ -149,15 +149,17 @@ static int logits_wanted(const job *j, int m)
     return 0;
 }
 
-static float mse_term(job *j, int m, sky_tensor rec, sky_tensor done)
+static void add_term(sky_nn_completed *out, const char *name, sky_tensor value, double weight)
+{
+    out->terms[out->nterms++] = (sky_term){value, weight, name};
+}
+
+static sky_tensor mse_term(job *j, int m, sky_tensor rec, sky_tensor done)
 {
     uint8_t *flag = (uint8_t *)j->pos; /* large enough: batch bytes */
-    float v = 0;
     for (int64_t b = 0; b < j->in->batch; b++)
         flag[b] = (uint8_t)present(j, m, b);
-    sky_tensor t = sky_masked_mse(j->c, rec, done, flag); /* `done` is the feature wherever the flag is set */
-    sky_download(j->c, &v, &t);
-    return v;
+    return sky_masked_mse(j->c, rec, done, flag); /* `done` is the feature wherever the flag is set */
 }
 
 static sky_tensor complete_one(job *j, int m, int all, sky_nn_completed *out, const sky_nn_tap *tap)
@@ -172,30 +174,26 @@ static sky_tensor complete_one(job *j, int m, int all, sky_nn_completed *out, co
     }
     sky_tensor done = sky_pick(c, j->in->feat[m], rec, j->pos, (int)j->in->batch);
     if (all) {
-        out->mse += mse_term(j, m, rec, done) / 3;
+        add_term(out, "vae_mse", mse_term(j, m, rec, done), 1.0 / 3);
         sky_nn_tap_call(c, tap, j->logits[m], "vae.logits_%s", names[m]);
         sky_nn_tap_call(c, tap, rec, "vae.rec_%s", names[m]);
         sky_nn_tap_call(c, tap, done, "vae.out_%s", names[m]);
     }
-    sky_keep(c, k, &done, 1);
+    if (!all)
+        sky_keep(c, k, &done, 1);
     return done;
 }
 
-static float kl_term(job *j, int a, int b)
+static sky_tensor kl_term(job *j, int a, int b)
 {
-    sky_mark k = sky_mark_get(j->c);
-    float v = 0;
     int64_t n = samples_to_decode(j, 0, 1);
     sky_tensor la = gather(j, a, n, if_present, a), lb = gather(j, b, n, if_present, b);
-    if (la.data && lb.data) {
-        uint8_t *flag = (uint8_t *)j->pos;
-        for (int64_t i = 0; i < n; i++)
-            flag[i] = present(j, a, i) && present(j, b, i);
-        sky_tensor t = sky_sym_kl(j->c, la, lb, flag);
-        sky_download(j->c, &v, &t);
-    }
-    sky_keep(j->c, k, NULL, 0);
-    return v;
+    if (!la.data || !lb.data)
+        return sky_none;
+    uint8_t *flag = (uint8_t *)j->pos;
+    for (int64_t i = 0; i < n; i++)
+        flag[i] = present(j, a, i) && present(j, b, i);
+    return sky_sym_kl(j->c, la, lb, flag);
 }
 
 static void run(job *j, int all, sky_nn_completed *out, const sky_nn_tap *tap)
@@ -207,8 +205,9 @@ static void run(job *j, int all, sky_nn_completed *out, const sky_nn_tap *tap)
             j->logits[m] = sky_nn_codevae_encode(c, &j->vae[m], j->in->feat[m]);
     for (int m = 0; m < 3; m++)
         out->out[m] = complete_one(j, m, all, out, tap);
-    if (all)
-        out->kl = (kl_term(j, 0, 1) + kl_term(j, 0, 2) + kl_term(j, 1, 2)) / 6;
+    for (int a = 0; all && a < 2; a++)
+        for (int b = a + 1; b < 3; b++)
+            add_term(out, "vae_kl", kl_term(j, a, b), 1.0 / 6);
 }
 
 void sky_nn_complete(sky_ctx *c, const sky_nn_codevae vae[3], const sky_nn_maps *in, int losses, sky_nn_completed *out, const sky_nn_tap *tap)
@@ -231,5 +230,6 @@ void sky_nn_complete(sky_ctx *c, const sky_nn_codevae vae[3], const sky_nn_maps 
     j.pos = j.sample + in->batch;
     run(&j, all, out, tap);
     sky_free(j.sample);
-    sky_keep(c, k, out->out, 3);
+    if (!all)
+        sky_keep(c, k, out->out, 3);
 }

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-int sky_nn_vit_open(sky_nn_vit *m, const sky_scope *s, const sky_config *cfg, int channels, int annotated, int patch_bias, sky_err *e)
+int sky_nn_vit_open(sky_nn_vit *m, const sky_scope *s, const sky_config *cfg, int channels, int annotated, int patch_bias, double drop, double path, sky_err *e)
 {
     *m = (sky_nn_vit){.depth = cfg->vit_depth, .nout = cfg->vit_nout, .annotated = annotated, .merge = cfg->vit_merge};
     memcpy(m->out, cfg->vit_out, sizeof m->out);
@@ -23,8 +23,9 @@ int sky_nn_vit_open(sky_nn_vit *m, const sky_scope *s, const sky_config *cfg, in
     sky_nn_patch_declare(&m->embed, &embed, channels, cfg->vit_dim, cfg->vit_patch, annotated || patch_bias, 0);
     for (int i = 0; i < m->depth; i++) {
         sky_scope at = sky_scope_in(s, "layers.%d", i);
-        sky_nn_encoder_declare(&m->layers[i], &at, dim, cfg->vit_heads, SKY_VIT_EPS);
+        sky_nn_encoder_declare(&m->layers[i], &at, dim, cfg->vit_heads, SKY_VIT_EPS, drop, sky_nn_depth_rate(path, i, m->depth));
     }
+    m->drop = sky_nn_drop_of(s, "drop_after_pos", drop);
     return 0;
 }
 
@@ -57,6 +58,7 @@ static sky_tensor tokens(sky_ctx *c, const sky_nn_vit *m, sky_tensor img, const 
         x = sky_nn_join_annotation(c, &m->vocab, x, a, m->merge == 0);
     sky_tensor pos = positions(c, m, x.shape[1], x.shape[2]);
     x = sky_reshape(c, sky_add(c, SKY_RESHAPE(c, x, x.shape[0], -1, x.shape[3]), pos), x.ndim, x.shape);
+    x = sky_nn_drop_elements(c, &m->drop, x);
     sky_keep(c, k, &x, 1);
     return x;
 }

@@ -71,7 +71,6 @@ struct sky_backend {
     int (*pixel_shuffle)(sky_dev *d, sky_tensor *y, const sky_tensor *x, int r, sky_err *e);
 
     int (*layernorm)(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *w, const sky_tensor *b, float eps, const sky_tensor *residual, sky_err *e);
-    int (*batchnorm_train)(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *w, const sky_tensor *b, sky_tensor *running_mean, sky_tensor *running_var, float momentum, float eps, sky_act act, sky_err *e);
     int (*batchnorm_fold)(sky_dev *d, sky_tensor *y, const sky_tensor *w, const sky_tensor *b, const sky_tensor *mean, const sky_tensor *var, float eps, sky_err *e);
     int (*l2_normalize)(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_err *e);
     int (*softmax)(sky_dev *d, sky_tensor *y, const sky_tensor *x, float scale, sky_err *e);
@@ -101,10 +100,6 @@ struct sky_backend {
     int (*adaptive_avg_pool)(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_err *e);
     int (*resize_argmax)(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_err *e);
 
-    int (*cross_entropy)(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *labels, int ignore, sky_err *e);
-    int (*rec_loss)(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *labels, sky_err *e);
-    int (*sym_kl)(sky_dev *d, sky_tensor *y, const sky_tensor *a, const sky_tensor *b, const uint8_t *flag, sky_err *e);
-    int (*masked_mse)(sky_dev *d, sky_tensor *y, const sky_tensor *a, const sky_tensor *b, const uint8_t *flag, sky_err *e);
 
     /* ---- batch norm in steps, so that sums can be joined over ranks between them. x [..,C] */
     int (*channel_sums)(sky_dev *d, sky_tensor *s, const sky_tensor *x, const sky_tensor *mean, sky_err *e); /* s F64[C]: sum of x, or with mean F32[C] of (x-mean)^2 */

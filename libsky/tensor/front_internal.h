@@ -19,6 +19,18 @@ sky_tensor sky_ran(sky_ctx *c, const char *op, sky_tensor y, int offered);
     (SKY_CAN_RUN(c, op) ? (void)(c)->be->op((c)->dev, &(y), __VA_ARGS__, &(c)->err) : (void)0, \
      sky_ran((c), #op, (y), (c)->be->op != NULL))
 
+/* The same for an entry that takes its result as sky_grad. */
+#define SKY_RUN_GRAD(c, op, g, ...)                                        \
+    (SKY_CAN_RUN(c, op) ? (void)(c)->be->op((c)->dev, &(g), __VA_ARGS__, &(c)->err) : (void)0, \
+     sky_ran((c), #op, (g).t, (c)->be->op != NULL))
+
+/* s summed over the ranks that train together. */
+static inline void sky_join(sky_ctx *c, sky_tensor *s)
+{
+    if (c->sync && !c->dry && !c->err.code)
+        c->sync->sum(c->sync->arg, s, &c->err);
+}
+
 /* Activations: F32 with at least one dimension. */
 static inline int is_act(const sky_tensor *t) { return t->data && t->dtype == SKY_F32 && t->ndim >= 1; }
 static inline int is_map(const sky_tensor *t) { return is_act(t) && t->ndim == 4; }

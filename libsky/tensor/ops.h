@@ -6,7 +6,8 @@
  * on how many other rows were computed with it (so a batch gives the same bits as its samples one by one).
  *
  * Shapes: x [.., K] means any leading dimensions, kept in the result. A tensor argument written "or none" may be
- * sky_none. Every function returns a new tensor (or sky_none after an error); inputs are never changed. */
+ * sky_none. Every function returns a new tensor (or sky_none after an error); inputs are never changed. While a tape
+ * records (tensor/tape.h) every function but sky_batchnorm_fold, sky_window_coords and sky_resize_argmax has a gradient. */
 #ifndef SKY_TENSOR_OPS_H
 #define SKY_TENSOR_OPS_H
 
@@ -32,9 +33,12 @@ sky_tensor sky_pixel_shuffle(sky_ctx *c, sky_tensor x, int r);
 /* y = residual + (x - mean) / sqrt(var + eps) * w + b over the last dimension; two passes.  w, b [C] */
 sky_tensor sky_layernorm(sky_ctx *c, sky_tensor x, sky_tensor w, sky_tensor b, float eps, sky_tensor residual);
 /* Statistics of this batch over all but the last dimension (biased variance to normalise; running_mean/var, if given,
- * are updated in place with `momentum` and the unbiased variance). y = act((x - mean)/sqrt(var+eps)*w + b).  x [..,C] */
+ * are updated in place with `momentum` and the unbiased variance). y = act((x - mean)/sqrt(var+eps)*w + b).  x [..,C]
+ * With c->sync the statistics are those of all ranks together (equal numbers of rows). */
 sky_tensor sky_batchnorm_train(sky_ctx *c, sky_tensor x, sky_tensor w, sky_tensor b, sky_tensor running_mean, sky_tensor running_var, float momentum, float eps, sky_act act);
-/* Stored statistics folded: scale = w/sqrt(var+eps), shift = b - mean*scale + bias*scale; for sky_conv2d.  out [2,C] */
+/* The same with stored statistics, F32 [C]. */
+sky_tensor sky_batchnorm(sky_ctx *c, sky_tensor x, sky_tensor w, sky_tensor b, sky_tensor mean, sky_tensor var, float eps, sky_act act);
+/* Stored statistics folded, for inference: scale = w/sqrt(var+eps), shift = b - mean*scale + bias*scale; for sky_conv2d.  out [2,C] */
 sky_tensor sky_batchnorm_fold(sky_ctx *c, sky_tensor w, sky_tensor b, sky_tensor mean, sky_tensor var, float eps);
 
 /* softmax(q k^T / sqrt(d)) v over full sequences, streamed (no L x L matrix).  qkv [B,L,3,heads,d] -> [B,L,heads*d].
@@ -81,9 +85,17 @@ sky_tensor sky_adaptive_avg_pool(sky_ctx *c, sky_tensor x, int s);      /* [B,H,
  * ties go to the smaller index. */
 sky_tensor sky_resize_argmax(sky_ctx *c, sky_tensor x, int64_t H, int64_t W);
 
-/* Losses, scalars F32[] accumulated in double.
- * ce: mean over all pixels of -log softmax(x)[label]; label == ignore adds 0 but counts.  x [B,H,W,C], labels U8 [B,H,W] */
-sky_tensor sky_cross_entropy(sky_ctx *c, sky_tensor x, sky_tensor labels, int ignore /* -1: none */);
+/* Training: with probability p a decision is 0 and its elements become 0, else they are divided by 1 - p. Element i of a
+ * sample takes decision (i / run) % cycle of that sample (cycle 0: no wrap): run = elements per image drops whole images
+ * or dates, run = elements per sequence sequences, run = 1 elements, run = 1 with cycle = C channels. Decisions are those
+ * of (c->draws, layer); without c->draws, or with p = 0, the result is x itself. */
+sky_tensor sky_drop(sky_ctx *c, sky_tensor x, float p, uint32_t layer, int64_t run, int64_t cycle);
+
+/* Losses, scalars F32[] accumulated in double; with c->sync over the batches of all ranks together.
+ * ce: mean over all pixels of -log softmax(x)[label], or with sigmoid the mean over pixels and channels of the binary cross
+ * entropy against the one-hot label; label == ignore adds 0 but counts; weight: host array of C factors, by label (sigmoid:
+ * by channel), kept until backward, or NULL.  x [B,H,W,C], labels U8 [B,H,W] */
+sky_tensor sky_cross_entropy(sky_ctx *c, sky_tensor x, sky_tensor labels, int ignore /* -1: none */, int sigmoid, const float *weight);
 /* 0.5*(mean over label>0 + mean over label==0), each divided by (count + 1e-6) */
 sky_tensor sky_rec_loss(sky_ctx *c, sky_tensor x, sky_tensor labels);
 /* Symmetric KL between softmax(a) and softmax(b), rows weighted: sum_b flag[b] * sum((pb-pa)*(log pb - log pa)) / B.

@@ -1,5 +1,6 @@
 /* Maps [B,H,W,C]: patches, resizing, pooling, annotation tokens: shape rules. */
 #include "tensor/front_internal.h"
+#include "tensor/tape_internal.h"
 
 sky_tensor sky_unfold(sky_ctx *c, sky_tensor x, int p)
 {
@@ -8,7 +9,8 @@ sky_tensor sky_unfold(sky_ctx *c, sky_tensor x, int p)
     if (!is_map(&x) || p < 1)
         return sky_refuse(c, "unfold", "x F32[B,H,W,C] and a patch of at least 1", "x", &x, NULL);
     sky_tensor y = new_map(c, SKY_F32, x.shape[0], (x.shape[1] + p - 1) / p, (x.shape[2] + p - 1) / p, x.shape[3] * p * p);
-    return SKY_RUN(c, unfold, y, &x, p);
+    y = SKY_RUN(c, unfold, y, &x, p);
+    return SKY_RECORD_ARGS(c, y, sky_back_unfold, SKY_INPUTS(x), &(sky_back_patch){p});
 }
 
 sky_tensor sky_pixel_shuffle(sky_ctx *c, sky_tensor x, int r)
@@ -18,7 +20,8 @@ sky_tensor sky_pixel_shuffle(sky_ctx *c, sky_tensor x, int r)
     if (!is_map(&x) || r < 1 || x.shape[3] % ((int64_t)r * r))
         return sky_refuse(c, "pixel_shuffle", "x F32[B,h,w,C*r*r]", "x", &x, NULL);
     sky_tensor y = new_map(c, SKY_F32, x.shape[0], x.shape[1] * r, x.shape[2] * r, x.shape[3] / ((int64_t)r * r));
-    return SKY_RUN(c, pixel_shuffle, y, &x, r);
+    y = SKY_RUN(c, pixel_shuffle, y, &x, r);
+    return SKY_RECORD_ARGS(c, y, sky_back_pixel_shuffle, SKY_INPUTS(x), &(sky_back_patch){r});
 }
 
 sky_tensor sky_resize(sky_ctx *c, sky_tensor x, int64_t h, int64_t w, sky_interp how)
@@ -28,7 +31,8 @@ sky_tensor sky_resize(sky_ctx *c, sky_tensor x, int64_t h, int64_t w, sky_interp
     if (!is_map(&x) || h < 1 || w < 1)
         return sky_refuse(c, "resize", "x F32[B,H,W,C] and a size of at least 1x1", "x", &x, NULL);
     sky_tensor y = new_map(c, SKY_F32, x.shape[0], h, w, x.shape[3]);
-    return SKY_RUN(c, resize, y, &x, how);
+    y = SKY_RUN(c, resize, y, &x, how);
+    return SKY_RECORD_ARGS(c, y, sky_back_resize, SKY_INPUTS(x), &(sky_back_interp){how});
 }
 
 sky_tensor sky_avg_pool2(sky_ctx *c, sky_tensor x)
@@ -38,7 +42,8 @@ sky_tensor sky_avg_pool2(sky_ctx *c, sky_tensor x)
     if (!is_map(&x) || x.shape[1] < 2 || x.shape[2] < 2)
         return sky_refuse(c, "avg_pool2", "x F32[B,H,W,C] of at least 2x2", "x", &x, NULL);
     sky_tensor y = new_map(c, SKY_F32, x.shape[0], x.shape[1] / 2, x.shape[2] / 2, x.shape[3]);
-    return SKY_RUN(c, avg_pool2, y, &x);
+    y = SKY_RUN(c, avg_pool2, y, &x);
+    return SKY_RECORD(c, y, sky_back_avg_pool2, SKY_INPUTS(x));
 }
 
 sky_tensor sky_adaptive_avg_pool(sky_ctx *c, sky_tensor x, int s)
@@ -48,7 +53,8 @@ sky_tensor sky_adaptive_avg_pool(sky_ctx *c, sky_tensor x, int s)
     if (!is_map(&x) || s < 1)
         return sky_refuse(c, "adaptive_avg_pool", "x F32[B,H,W,C] and a size of at least 1", "x", &x, NULL);
     sky_tensor y = new_map(c, SKY_F32, x.shape[0], s, s, x.shape[3]);
-    return SKY_RUN(c, adaptive_avg_pool, y, &x);
+    y = SKY_RUN(c, adaptive_avg_pool, y, &x);
+    return SKY_RECORD(c, y, sky_back_adaptive_avg_pool, SKY_INPUTS(x));
 }
 
 sky_tensor sky_resize_argmax(sky_ctx *c, sky_tensor x, int64_t H, int64_t W)
@@ -83,5 +89,6 @@ sky_tensor sky_annotation_tokens(sky_ctx *c, sky_tensor labels, sky_tensor table
                           "labels U8[B,H,W] of whole patches, table F32[V,C], weight F32[1,p*p], mask U8[B,mh,mw] of whole tokens or none, mask_token F32[1,1,C]",
                           "labels", &labels, "table", &table, "weight", &weight, "mask", &mask, "mask_token", &mask_token, NULL);
     sky_tensor y = new_map(c, SKY_F32, s[0], s[1] / p, s[2] / p, table.shape[1]);
-    return SKY_RUN(c, annotation_tokens, y, &labels, &table, &weight, &mask, &mask_token, p);
+    y = SKY_RUN(c, annotation_tokens, y, &labels, &table, &weight, &mask, &mask_token, p);
+    return SKY_RECORD_ARGS(c, y, sky_back_annotation_tokens, SKY_INPUTS(table, weight, mask_token), (&(sky_back_tokens){labels, mask, p}));
 }

@@ -1,8 +1,15 @@
 /* Matrix products, convolution and attention: shape rules. */
 #include "base/mem.h"
 #include "tensor/front_internal.h"
+#include "tensor/tape_internal.h"
 
 #include <math.h>
+
+/* An activation whose gradient cannot be told from the result of the fused operation. */
+static int needs_input(const sky_ctx *c, sky_act act, const sky_tensor *residual)
+{
+    return c->tape && (act == SKY_ACT_GELU || (act != SKY_ACT_NONE && residual->data));
+}
 
 sky_tensor sky_linear(sky_ctx *c, sky_tensor x, sky_tensor w, sky_tensor b, sky_act act, sky_tensor residual)
 {
@@ -17,8 +24,13 @@ sky_tensor sky_linear(sky_ctx *c, sky_tensor x, sky_tensor w, sky_tensor b, sky_
     if (!ok)
         return sky_refuse(c, "linear", "x F32[..,K], w F32|BF16[N,K], b F32[N] or none, residual F32[..,N] or none",
                           "x", &x, "w", &w, "b", &b, "residual", &residual, NULL);
+    if (needs_input(c, act, &residual)) {
+        sky_tensor z = sky_activate(c, sky_linear(c, x, w, b, SKY_ACT_NONE, sky_none), act);
+        return residual.data ? sky_add(c, z, residual) : z;
+    }
     sky_tensor y = sky_new_last(c, &x, w.shape[0]);
-    return SKY_RUN(c, linear, y, &x, &w, &b, act, &residual);
+    y = SKY_RUN(c, linear, y, &x, &w, &b, act, &residual);
+    return SKY_RECORD_ARGS(c, y, sky_back_linear, SKY_INPUTS(x, w, b, residual), &(sky_back_act){act});
 }
 
 sky_tensor sky_matmul(sky_ctx *c, sky_tensor x, sky_tensor w)
@@ -28,7 +40,8 @@ sky_tensor sky_matmul(sky_ctx *c, sky_tensor x, sky_tensor w)
     if (!is_act(&x) || !is_weight(&w, 2) || w.shape[0] != sky_last(&x))
         return sky_refuse(c, "matmul", "x F32[..,K], w F32|BF16[K,N]", "x", &x, "w", &w, NULL);
     sky_tensor y = sky_new_last(c, &x, w.shape[1]);
-    return SKY_RUN(c, matmul, y, &x, &w, &sky_none);
+    y = SKY_RUN(c, matmul, y, &x, &w, &sky_none);
+    return SKY_RECORD(c, y, sky_back_matmul, SKY_INPUTS(x, w));
 }
 
 sky_tensor sky_conv2d(sky_ctx *c, sky_tensor x, sky_tensor w, sky_tensor scale, sky_tensor shift, sky_act act)
@@ -40,8 +53,15 @@ sky_tensor sky_conv2d(sky_ctx *c, sky_tensor x, sky_tensor w, sky_tensor scale, 
         !is_vec_or_none(&scale, w.shape[0]) || !is_vec_or_none(&shift, w.shape[0]))
         return sky_refuse(c, "conv2d", "x F32[B,H,W,C], w F32|BF16[N,C,k,k] with k 1, 3 or 5, scale and shift F32[N] or none",
                           "x", &x, "w", &w, "scale", &scale, "shift", &shift, NULL);
+    if (needs_input(c, act, &sky_none))
+        return sky_activate(c, sky_conv2d(c, x, w, scale, shift, SKY_ACT_NONE), act);
+    if (scale.data && sky_tracked(c, &scale)) {
+        sky_ctx_fail(c, SKY_EUSAGE, "conv2d: a folded scale has no gradient; use sky_batchnorm behind the convolution");
+        return sky_none;
+    }
     sky_tensor y = new_map(c, SKY_F32, x.shape[0], x.shape[1], x.shape[2], w.shape[0]);
-    return SKY_RUN(c, conv2d, y, &x, &w, &scale, &shift, act);
+    y = SKY_RUN(c, conv2d, y, &x, &w, &scale, &shift, act);
+    return SKY_RECORD_ARGS(c, y, sky_back_conv2d, SKY_INPUTS(x, w, shift, scale), &(sky_back_act){act});
 }
 
 static int is_product(sky_dtype t) { return t == SKY_F32 || t == SKY_BF16; }
@@ -54,7 +74,10 @@ sky_tensor sky_attention(sky_ctx *c, sky_tensor qkv, sky_dtype products)
         return sky_refuse(c, "attention", "qkv F32[B,L,3,heads,d], products in F32 or BF16", "qkv", &qkv, NULL);
     sky_tensor y = sky_new(c, SKY_F32, 3, (int64_t[]){qkv.shape[0], qkv.shape[1], qkv.shape[3] * qkv.shape[4]});
     sky_tensor lse = sky_none;
-    return SKY_RUN(c, attention, y, &lse, &qkv, products);
+    if (sky_recording(c) && sky_tracked(c, &qkv))
+        lse = sky_new(c, SKY_F32, 3, (int64_t[]){qkv.shape[0], qkv.shape[3], qkv.shape[1]});
+    y = SKY_RUN(c, attention, y, &lse, &qkv, products);
+    return SKY_RECORD_ARGS(c, y, sky_back_attention, SKY_INPUTS(qkv), (&(sky_back_attn){lse, products}));
 }
 
 sky_tensor sky_window_attention(sky_ctx *c, sky_tensor qkv, sky_tensor pad_qkv, sky_tensor bias, sky_tensor logit_scale, int win, int shift, sky_dtype products)
@@ -76,7 +99,9 @@ sky_tensor sky_window_attention(sky_ctx *c, sky_tensor qkv, sky_tensor pad_qkv, 
         return sky_none;
     }
     sky_tensor y = new_map(c, SKY_F32, s[0], s[1], s[2], s[4] * s[5]);
-    return SKY_RUN(c, window_attention, y, &qkv, &pad_qkv, &bias, &logit_scale, win, side == win ? 0 : shift, products);
+    sky_back_win o = {win, side == win ? 0 : shift, products};
+    y = SKY_RUN(c, window_attention, y, &qkv, &pad_qkv, &bias, &logit_scale, o.win, o.shift, products);
+    return SKY_RECORD_ARGS(c, y, sky_back_window_attention, SKY_INPUTS(qkv, pad_qkv, bias, logit_scale), &o);
 }
 
 sky_tensor sky_window_bias(sky_ctx *c, sky_tensor t, int win)
@@ -87,7 +112,8 @@ sky_tensor sky_window_bias(sky_ctx *c, sky_tensor t, int win)
     if (!is_act(&t) || t.ndim != 2 || win < 1 || t.shape[0] != side * side)
         return sky_refuse(c, "window_bias", "t F32[(2*win-1)^2,heads]", "t", &t, NULL);
     sky_tensor y = sky_new(c, SKY_F32, 3, (int64_t[]){t.shape[1], n, n});
-    return SKY_RUN(c, window_bias, y, &t, win);
+    y = SKY_RUN(c, window_bias, y, &t, win);
+    return SKY_RECORD_ARGS(c, y, sky_back_window_bias, SKY_INPUTS(t), (&(sky_back_win){.win = win}));
 }
 
 /* Offset -(win-1)..win-1 on the logarithmic scale of Swin V2; 8 and 3 = log2(8) are its constants. */

@@ -1,5 +1,6 @@
 /* Moving elements without computing: shape rules. Any element type. */
 #include "tensor/front_internal.h"
+#include "tensor/tape_internal.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -44,7 +45,8 @@ sky_tensor sky_concat(sky_ctx *c, const sky_tensor *x, int n, int axis)
         sum += x[i].shape[at];
     }
     sky_tensor y = new_with(c, &x[0], at, sum);
-    return SKY_RUN(c, concat, y, x, n, at);
+    y = SKY_RUN(c, concat, y, x, n, at);
+    return sky_record(c, y, sky_back_concat, x, n, &(sky_back_axis){.axis = at}, sizeof(sky_back_axis), NULL, 0);
 }
 
 sky_tensor sky_slice(sky_ctx *c, sky_tensor x, int axis, int64_t from, int64_t n)
@@ -58,7 +60,8 @@ sky_tensor sky_slice(sky_ctx *c, sky_tensor x, int axis, int64_t from, int64_t n
         return sky_refuse(c, "slice", rule, "x", &x, NULL);
     }
     sky_tensor y = new_with(c, &x, at, n);
-    return SKY_RUN(c, slice, y, &x, at, from);
+    y = SKY_RUN(c, slice, y, &x, at, from);
+    return SKY_RECORD_ARGS(c, y, sky_back_slice, SKY_INPUTS(x), (&(sky_back_axis){at, from}));
 }
 
 sky_tensor sky_take(sky_ctx *c, sky_tensor x, const int64_t *index, int n)
@@ -73,7 +76,8 @@ sky_tensor sky_take(sky_ctx *c, sky_tensor x, const int64_t *index, int n)
             return sky_none;
         }
     sky_tensor y = new_with(c, &x, 0, n);
-    return SKY_RUN(c, take, y, &x, index);
+    y = SKY_RUN(c, take, y, &x, index);
+    return sky_record(c, y, sky_back_take, SKY_INPUTS(x), NULL, 0, index, (size_t)n * sizeof *index);
 }
 
 sky_tensor sky_pick(sky_ctx *c, sky_tensor a, sky_tensor b, const int64_t *pos, int n)
@@ -92,7 +96,8 @@ sky_tensor sky_pick(sky_ctx *c, sky_tensor a, sky_tensor b, const int64_t *pos, 
         }
     }
     sky_tensor y = new_with(c, any, 0, n);
-    return SKY_RUN(c, pick, y, &a, &b, pos);
+    y = SKY_RUN(c, pick, y, &a, &b, pos);
+    return sky_record(c, y, sky_back_pick, SKY_INPUTS(a, b), NULL, 0, pos, (size_t)n * sizeof *pos);
 }
 
 sky_tensor sky_repeat(sky_ctx *c, sky_tensor x, int64_t n)
@@ -104,7 +109,8 @@ sky_tensor sky_repeat(sky_ctx *c, sky_tensor x, int64_t n)
     int64_t shape[SKY_TENSOR_DIMS] = {n};
     memcpy(shape + 1, x.shape, (size_t)x.ndim * sizeof *shape);
     sky_tensor y = sky_new(c, x.dtype, x.ndim + 1, shape);
-    return SKY_RUN(c, repeat, y, &x);
+    y = SKY_RUN(c, repeat, y, &x);
+    return SKY_RECORD(c, y, sky_back_repeat, SKY_INPUTS(x));
 }
 
 sky_tensor sky_transpose(sky_ctx *c, sky_tensor x, const int *perm)
@@ -121,7 +127,10 @@ sky_tensor sky_transpose(sky_ctx *c, sky_tensor x, const int *perm)
     if (!x.data || seen != (1u << x.ndim) - 1)
         return sky_refuse(c, "transpose", "a permutation naming every dimension once", "x", &x, NULL);
     sky_tensor y = sky_new(c, x.dtype, x.ndim, shape);
-    return SKY_RUN(c, transpose, y, &x, perm);
+    y = SKY_RUN(c, transpose, y, &x, perm);
+    sky_back_perm o;
+    memcpy(o.perm, perm, (size_t)x.ndim * sizeof *perm);
+    return SKY_RECORD_ARGS(c, y, sky_back_transpose, SKY_INPUTS(x), &o);
 }
 
 sky_tensor sky_halves_stack(sky_ctx *c, sky_tensor x)
@@ -131,5 +140,6 @@ sky_tensor sky_halves_stack(sky_ctx *c, sky_tensor x)
     if (!is_map(&x) || x.shape[2] % 2)
         return sky_refuse(c, "halves_stack", "x F32[B,h,2w,C]", "x", &x, NULL);
     sky_tensor y = new_map(c, SKY_F32, x.shape[0], x.shape[1], x.shape[2] / 2, 2 * x.shape[3]);
-    return SKY_RUN(c, halves_stack, y, &x);
+    y = SKY_RUN(c, halves_stack, y, &x);
+    return SKY_RECORD(c, y, sky_back_halves_stack, SKY_INPUTS(x));
 }

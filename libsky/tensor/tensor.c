@@ -1,4 +1,5 @@
 #include "tensor/front_internal.h"
+#include "tensor/tape_internal.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -8,6 +9,7 @@
 const sky_tensor sky_none;
 
 enum { STACK_ALIGN = 256 }; /* of every tensor on the stack: cache lines, and what device copies like */
+static size_t aligned(size_t n) { return (n + STACK_ALIGN - 1) & ~(size_t)(STACK_ALIGN - 1); }
 
 int64_t sky_last(const sky_tensor *t) { return t->ndim ? t->shape[t->ndim - 1] : 1; }
 
@@ -80,6 +82,7 @@ static void free_arena(sky_ctx *c)
 
 int sky_ctx_alloc(sky_ctx *c, size_t bytes, sky_err *e)
 {
+    bytes = aligned(bytes);
     if (!c->base || c->size < bytes) {
         free_arena(c);
         void *p;
@@ -104,7 +107,7 @@ void sky_ctx_dry(sky_ctx *c)
 
 void sky_ctx_reset(sky_ctx *c)
 {
-    c->used = 0;
+    c->used = c->top = 0;
     c->err = (sky_err){0};
 }
 
@@ -130,10 +133,21 @@ void sky_ctx_fail(sky_ctx *c, int code, const char *fmt, ...)
 
 /* ---- the stack --------------------------------------------------------------------------------------------- */
 
-/* Where offset 0 of the stack is. In a dry run an address that is never followed, so that data is not NULL. */
-static char *origin(const sky_ctx *c) { return c->dry ? (char *)(uintptr_t)STACK_ALIGN : c->base; }
-
-static size_t aligned(size_t n) { return (n + STACK_ALIGN - 1) & ~(size_t)(STACK_ALIGN - 1); }
+/* Where offset 0 of the arena is, and its end. In a dry run addresses that are never followed, far from all real ones: a
+ * tape tells tensors apart by them. */
+#define DRY_BASE ((uintptr_t)1 << 60)
+#define DRY_SIZE ((size_t)1 << 59)
+static char *origin(const sky_ctx *c) { return c->dry ? (char *)DRY_BASE : c->base; }
+char *sky_arena_end(const sky_ctx *c) { return origin(c) + (c->dry ? DRY_SIZE : c->size); }
+size_t sky_arena_offset(const sky_ctx *c, const void *p) { return (size_t)((const char *)p - origin(c)); }
+int sky_arena_peak(sky_ctx *c)
+{
+    if (!c->dry && (c->used > c->size || c->top > c->size - c->used))
+        return 0;
+    if (c->used + c->top > c->peak)
+        c->peak = c->used + c->top;
+    return 1;
+}
 
 sky_mark sky_mark_get(const sky_ctx *c) { return c->used; }
 
@@ -159,16 +173,16 @@ sky_tensor sky_new(sky_ctx *c, sky_dtype t, int ndim, const int64_t *shape)
         sky_ctx_fail(c, SKY_EUSAGE, "new tensor: %d dimensions, every size must be at least 1 and the whole addressable", ndim);
         return sky_none;
     }
-    if (!c->dry && (at > c->size || bytes > c->size - at)) {
-        sky_ctx_fail(c, SKY_ENOMEM, "arena full: %zu bytes wanted, %zu of %zu in use", bytes, c->used, c->size);
+    size_t before = c->used;
+    c->used = at + bytes;
+    if (!sky_arena_peak(c)) {
+        c->used = before;
+        sky_ctx_fail(c, SKY_ENOMEM, "arena full: %zu bytes wanted, %zu of %zu in use", bytes, c->used + c->top, c->size);
         return sky_none;
     }
     for (int i = 0; i < ndim; i++)
         y.shape[i] = shape[i];
     y.data = origin(c) + at;
-    c->used = at + bytes;
-    if (c->used > c->peak)
-        c->peak = c->used;
     return y;
 }
 
@@ -192,6 +206,8 @@ void sky_keep(sky_ctx *c, sky_mark m, sky_tensor *t, int n)
         c->used = m < c->used ? m : c->used;
         return;
     }
+    if (c->tape && sky_tape_holds(c, m))
+        return;
     size_t used = m;
     char *from = NULL, *end = NULL; /* the tensor moved last, where it was; views into it follow it */
     char *to = NULL;

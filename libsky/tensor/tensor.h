@@ -9,6 +9,8 @@
  *     sky_keep(c, m, &x, 1);            // everything since m is gone except x, which moved down
  * With a dry context operations only check shapes and count memory, so the peak is known before anything is allocated.
  *
+ * While a tape records (tensor/tape.h) nothing that backward may need is cut away: sky_keep then leaves the stack as it is.
+ *
  * Errors stick: the first failing operation fills c->err, every later one returns at once; look at c->err.code when the
  * result is needed. Model code stays free of error plumbing. */
 #ifndef SKY_TENSOR_TENSOR_H
@@ -44,12 +46,33 @@ const char *sky_shape_str(const sky_tensor *t, char buf[96]); /* "F32[1,256,128,
 typedef struct sky_backend sky_backend; /* tensor/backend.h */
 typedef struct sky_dev sky_dev;         /* a backend's device: its own definition */
 
+typedef struct sky_tape sky_tape;       /* tensor/tape.h: what training records */
+
+/* Joins sums over the ranks that train together: adds the F64 tensor t over all of them in place, with the same bits on
+ * every rank. Every rank calls it equally often, in the same order. */
+typedef struct {
+    void *arg;
+    int ranks;
+    int (*sum)(void *arg, sky_tensor *t, sky_err *e);
+} sky_sync;
+
+/* Random decisions of one training step are a function of (seed, step, layer, sample): nothing else. */
+typedef struct {
+    uint64_t seed, step;
+    const uint64_t *sample; /* [n] identity of each sample of the batch at hand */
+    int64_t n;
+} sky_draws;
+
 typedef struct {
     const sky_backend *be;
     sky_dev *dev;
     char *base;           /* arena: NULL while dry */
     size_t size, used, peak;
+    size_t top;           /* bytes taken from the arena's far end: gradients */
     int dry;
+    sky_tape *tape;         /* training: operations are recorded here; else NULL */
+    const sky_draws *draws; /* training: sky_drop drops; else NULL and it does nothing */
+    const sky_sync *sync;   /* several ranks; NULL: alone */
     sky_err err;          /* the first failure */
 } sky_ctx;
 

@@ -71,7 +71,7 @@ void golden_finetune(golden *g)
     g->tol = g->o->dtype == SKY_F32 ? 1e-4 : 2e-2;
     sky_seg_config s = {.channels = (int)g_meta_int(g, "channels"), .classes = (int)g_meta_int(g, "classes"), .dates = (int)g_meta_int(g, "ts"),
                         .neck_dim = (int)g_meta_int(g, "neck_dim"), .head_channels = (int)g_meta_int(g, "head_channels"),
-                        .aux_channels = (int)g_meta_int(g, "aux_channels"), .patch_bias = g_find(g, "backbone.patch_embed.projection.bias") != NULL};
+                        .aux_channels = (int)g_meta_int(g, "aux_channels"), .aux_weight = 0.4, .patch_bias = g_find(g, "backbone.patch_embed.projection.bias") != NULL};
     const sky_weight *labels = g_find(g, "input.labels");
     sky_seg *m = NULL;
     if (!labels)

@@ -119,7 +119,7 @@ static void op_mha(golden *g)
     layer l = {0};
     sky_nn_mha m;
     l.at = sky_scope_root(&l.ps);
-    sky_nn_mha_declare(&m, &l.at, in(g, "x") ? in(g, "x")->shape[2] : 1, 3);
+    sky_nn_mha_declare(&m, &l.at, in(g, "x") ? in(g, "x")->shape[2] : 1, 3, 0);
     sky_tensor x = vec(g, "x");
     if (bind(g, &l, "") == 0)
         out(g, "y", sky_nn_mha_forward(&g->c, &m, x, x));
@@ -146,7 +146,7 @@ static void op_encoder(golden *g)
     layer l = {0};
     sky_nn_encoder m;
     l.at = sky_scope_root(&l.ps);
-    sky_nn_encoder_declare(&m, &l.at, in(g, "x") ? in(g, "x")->shape[2] : 1, 3, SKY_VIT_EPS);
+    sky_nn_encoder_declare(&m, &l.at, in(g, "x") ? in(g, "x")->shape[2] : 1, 3, SKY_VIT_EPS, 0, 0);
     sky_tensor x = vec(g, "x");
     if (bind(g, &l, "") == 0)
         out(g, "y", sky_nn_encoder_forward(&g->c, &m, x));
@@ -174,7 +174,7 @@ static void op_swin(golden *g)
     int64_t dim = in(g, "x")->shape[2];
     int heads = scale ? (int)scale->shape[0] : 1;
     if (swins[i].block)
-        sky_nn_swin_block_declare(&m, &l.at, dim, heads, swins[i].win, swins[i].shift, in(g, "norm3.weight") != NULL);
+        sky_nn_swin_block_declare(&m, &l.at, dim, heads, swins[i].win, swins[i].shift, in(g, "norm3.weight") != NULL, 0);
     else
         sky_nn_window_declare(&m.attn, &l.at, dim, heads, swins[i].win, swins[i].shift);
     sky_tensor x = vec(g, "x");
@@ -266,7 +266,7 @@ static void op_join(golden *g)
 
 /* ------------------------------------------------------------------ losses, codebook */
 static void op_rec(golden *g) { out(g, "y", sky_rec_loss(&g->c, map(g, "logits"), bytes(g, "labels"))); }
-static void op_ce(golden *g) { out(g, "y", sky_cross_entropy(&g->c, map(g, "logits"), bytes(g, "labels"), 255)); }
+static void op_ce(golden *g) { out(g, "y", sky_cross_entropy(&g->c, map(g, "logits"), bytes(g, "labels"), 255, 0, NULL)); }
 static void op_codebook(golden *g) { out(g, "y", sky_nn_codebook_mix(&g->c, map(g, "logits"), matrix(g, "book"))); }
 
 static float scalar(golden *g, sky_tensor t)

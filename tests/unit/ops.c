@@ -306,7 +306,7 @@ static void annotation_join(void)
 }
 
 static void rec_loss(void) { check(sky_rec_loss(c, map("logits"), in_u8("labels"))); }
-static void cross_entropy(void) { check(sky_cross_entropy(c, map("logits"), in_u8("labels"), 255)); }
+static void cross_entropy(void) { check(sky_cross_entropy(c, map("logits"), in_u8("labels"), 255, 0, NULL)); }
 
 /* Column m of the stored flags, as bytes. */
 static void flags_of(int m, uint8_t *flag)

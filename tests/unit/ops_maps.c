@@ -169,7 +169,7 @@ static sky_tensor entropy(sky_ctx *c, const int64_t *s, double *ref)
     if (ref)
         *ref = s[4] < 2 ? (sum[0] + sum[1]) / (double)n : 0.5 * (sum[0] / (count[0] + 1e-6) + sum[1] / (count[1] + 1e-6));
     sky_tensor X = UP(x, s[0], s[1], s[2], C), L = sky_upload(c, SKY_U8, SHAPE(s[0], s[1], s[2]), l);
-    return s[4] < 2 ? sky_cross_entropy(c, X, L, s[4] ? 3 : -1) : sky_rec_loss(c, X, L);
+    return s[4] < 2 ? sky_cross_entropy(c, X, L, s[4] ? 3 : -1, 0, NULL) : sky_rec_loss(c, X, L);
 }
 static const uint8_t flags[4] = {1, 0, 1, 1};
 /* B, rows, C */
