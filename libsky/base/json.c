@@ -2,6 +2,7 @@
 #include "base/io.h"
 #include "base/mem.h"
 
+#include <setjmp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,15 +11,20 @@ enum { JSON_FILE_LIMIT = 64 << 20, JSON_DEPTH = 64 };
 /* jansson allocates through the same door as everything else, so that the failing-allocation tests reach it. */
 /* When memory fails, jansson 2.14's scanner drops characters (and then aborts over an escape cut in half) or calls it a
  * syntax error. So a failure is remembered, the scanner gets its few bytes if the system has any left, and what was
- * parsed is thrown away afterwards. */
+ * parsed is thrown away afterwards; if there are none, the parser is left where it stands, and what it had built is lost. */
 static _Thread_local int heap_failed, scanning;
+static _Thread_local jmp_buf no_bytes_left;
 static void *json_alloc(size_t n)
 {
     void *p = sky_alloc(n);
     if (p)
         return p;
     heap_failed = 1;
-    return scanning ? malloc(n) : NULL; /* elsewhere jansson passes a failure on */
+    if (!scanning)
+        return NULL; /* elsewhere jansson passes a failure on */
+    if (!(p = malloc(n)))
+        longjmp(no_bytes_left, 1);
+    return p;
 }
 static void use_our_heap(void) __attribute__((constructor));
 static void use_our_heap(void) { json_set_alloc_funcs(json_alloc, sky_free); }
@@ -51,14 +57,16 @@ int sky_json_parse(json_t **out, const char *p, size_t n, const char *where, sky
     if (too_deep(p, n))
         return sky_fail(e, SKY_ELIMIT, "%s: JSON nested deeper than %d levels", where, JSON_DEPTH);
     heap_failed = 0;
+    *out = NULL;
     scanning = 1;
-    *out = json_loadb(p, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &je);
+    if (!setjmp(no_bytes_left))
+        *out = json_loadb(p, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &je);
     scanning = 0;
     if (*out && !heap_failed)
         return SKY_OK;
     json_decref(*out);
     *out = NULL;
-    if (json_error_code(&je) == json_error_out_of_memory || heap_failed)
+    if (heap_failed || json_error_code(&je) == json_error_out_of_memory)
         return sky_fail(e, SKY_ENOMEM, "%s: out of memory", where);
     return sky_fail(e, SKY_ECORRUPT, "%s: not valid JSON: %s (line %d, byte %d)", where, je.text, je.line, je.position);
 }
