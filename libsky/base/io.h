@@ -15,7 +15,10 @@ typedef struct sky_in sky_in;
 int sky_in_open(sky_in **out, const char *path, sky_err *e) SKY_MUST_USE;
 /* Memory the caller keeps alive; name is used in messages. For tests and fuzzing. */
 int sky_in_memory(sky_in **out, const void *p, size_t n, const char *name, sky_err *e) SKY_MUST_USE;
-void sky_in_close(sky_in *in);
+/* in, which stays open until everyone who shares it has closed it. The position is one for all: only sky_in_pread may
+ * be called by others than the first owner. */
+sky_in *sky_in_share(sky_in *in);
+void sky_in_close(sky_in *in); /* NULL allowed */
 const char *sky_in_name(const sky_in *in); /* path, or "standard input" */
 uint64_t sky_in_offset(const sky_in *in);  /* bytes consumed so far (file position for seekable input) */
 /* Up to n bytes into p. Returns bytes read (0: end of input), or < 0. Short only at the end. */
@@ -28,6 +31,10 @@ int sky_in_skip(sky_in *in, uint64_t n, const char *what, sky_err *e) SKY_MUST_U
 int sky_in_seekable(const sky_in *in);
 int64_t sky_in_size(const sky_in *in); /* -1 when not seekable */
 int sky_in_seek(sky_in *in, uint64_t offset, sky_err *e) SKY_MUST_USE;
+size_t sky_in_buffered(const sky_in *in); /* bytes that the next reads get without asking the system */
+/* Exactly n bytes at byte `at` of seekable input, from any thread; the position stays. SKY_ECORRUPT when it ends before.
+ * The message does not name the input. */
+int sky_in_pread(const sky_in *in, void *p, size_t n, uint64_t at, sky_err *e) SKY_MUST_USE;
 
 typedef struct sky_out sky_out;
 /* path "-": standard output (not atomic, cannot be). Fails (SKY_EUSAGE) when binary is true and it is a terminal. */

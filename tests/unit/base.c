@@ -135,8 +135,13 @@ static void files(void)
     OK(sky_in_peek(in, &peek, 10, &e) == 10 && !memcmp(peek, data, 10), "peek");
     OK(sky_in_exact(in, back, 3, "x", &e) == 0 && sky_in_skip(in, 400000, "x", &e) == 0 && sky_in_offset(in) == 400003, "skip");
     OK(sky_in_exact(in, back, N - 400003, "x", &e) == 0 && !memcmp(back, data + 400003, N - 400003), "content");
+    OK(sky_in_pread(in, back, 5000, 123456, &e) == 0 && !memcmp(back, data + 123456, 5000) && sky_in_offset(in) == N, "from another place, the position stays");
+    OK(sky_in_pread(in, back, 2, N - 1, &e) == SKY_ECORRUPT && !strcmp(e.msg, "ends at byte 1000000, 1 more bytes wanted"), "%s", e.msg);
     OK(sky_in_exact(in, back, 1, "more", &e) == SKY_ECORRUPT && strstr(e.msg, "ends at byte 1000000, 1 more bytes of more wanted"), "%s", e.msg);
+    sky_in *same = sky_in_share(in);
     sky_in_close(in);
+    OK(sky_in_pread(same, back, 1, 7, &e) == 0 && back[0] == data[7], "open until the last who shares it closes it");
+    sky_in_close(same);
     OK(sky_out_open(&o, path, 1, &e) == 0 && sky_out_write(o, "x", 1, &e) == 0, "again");
     sky_out_abort(o);
     OK(sky_in_open(&in, path, &e) == 0 && sky_in_size(in) == N, "abort keeps the old file");

@@ -1,18 +1,16 @@
 #include "base/io.h"
-#include "base/cli.h"
 #include "base/mem.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
-#include <stdio.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { IN_BUF = 1 << 18, OUT_BUF = 1 << 18 };
-
-/* ---- input ------------------------------------------------------------------------------------------------- */
+/* Pieces of IN_DIRECT bytes go around the buffer: copying them costs more than a call. A fill reads little after a seek
+ * or such a piece, and twice as much each time it goes on from there: what is fetched and then jumped over is lost. */
+enum { IN_BUF = 1 << 18, IN_FIRST = 1 << 12, IN_DIRECT = 1 << 16 };
 
 struct sky_in {
     char *name;
@@ -23,6 +21,8 @@ struct sky_in {
     const uint8_t *p;     /* buffered bytes: p[at .. n) */
     size_t at, n;
     uint8_t *own;         /* the buffer when fd >= 0 */
+    size_t ahead;         /* bytes that the next fill asks for */
+    _Atomic int refs;
 };
 
 static int in_new(sky_in **out, const char *name, sky_err *e)
@@ -34,6 +34,8 @@ static int in_new(sky_in **out, const char *name, sky_err *e)
     }
     in->fd = -1;
     in->size = -1;
+    in->ahead = IN_FIRST;
+    atomic_init(&in->refs, 1);
     *out = in;
     return SKY_OK;
 }
@@ -81,9 +83,15 @@ int sky_in_memory(sky_in **out, const void *p, size_t n, const char *name, sky_e
     return SKY_OK;
 }
 
+sky_in *sky_in_share(sky_in *in)
+{
+    atomic_fetch_add(&in->refs, 1);
+    return in;
+}
+
 void sky_in_close(sky_in *in)
 {
-    if (!in)
+    if (!in || atomic_fetch_sub(&in->refs, 1) > 1)
         return;
     if (in->fd >= 0)
         close(in->fd);
@@ -108,7 +116,7 @@ static int64_t read_fd(sky_in *in, void *p, size_t n, sky_err *e)
     }
 }
 
-/* Make at least n (<= IN_BUF) bytes available unless the input ends; returns what is there. */
+/* Make at least n (<= IN_FIRST) bytes available unless the input ends; returns what is there. */
 static int64_t fill(sky_in *in, size_t n, sky_err *e)
 {
     if (in->fd < 0 || in->n - in->at >= n)
@@ -117,13 +125,15 @@ static int64_t fill(sky_in *in, size_t n, sky_err *e)
     in->n -= in->at;
     in->at = 0;
     while (in->n < n) {
-        int64_t got = read_fd(in, in->own + in->n, IN_BUF - in->n, e);
+        int64_t got = read_fd(in, in->own + in->n, in->ahead - in->n, e);
         if (got < 0)
             return got;
         if (!got)
             break;
         in->n += (size_t)got;
     }
+    if (in->ahead < IN_BUF)
+        in->ahead *= 2;
     return (int64_t)in->n;
 }
 
@@ -138,13 +148,14 @@ int64_t sky_in_read(sky_in *in, void *p, size_t n, sky_err *e)
             in->at += k;
             in->offset += k;
             done += k;
-        } else if (in->fd >= 0 && n - done >= IN_BUF) { /* large reads go around the buffer */
+        } else if (in->fd >= 0 && n - done >= IN_DIRECT) {
             int64_t got = read_fd(in, (char *)p + done, n - done, e);
             if (got < 0)
                 return got;
             if (!got)
                 break;
             in->offset += (uint64_t)got;
+            in->ahead = IN_FIRST;
             done += (size_t)got;
         } else {
             int64_t got = fill(in, 1, e);
@@ -159,7 +170,7 @@ int64_t sky_in_read(sky_in *in, void *p, size_t n, sky_err *e)
 
 int64_t sky_in_peek(sky_in *in, const void **p, size_t n, sky_err *e)
 {
-    int64_t got = fill(in, n < 4096 ? n : 4096, e);
+    int64_t got = fill(in, n < IN_FIRST ? n : IN_FIRST, e);
     *p = in->p + in->at;
     return got < 0 || (size_t)got < n ? got : (int64_t)n;
 }
@@ -215,168 +226,34 @@ int sky_in_seek(sky_in *in, uint64_t offset, sky_err *e)
         if (lseek(in->fd, (off_t)offset, SEEK_SET) < 0)
             return sky_fail_errno(e, SKY_EIO, "%s: seek to byte %llu", in->name, (unsigned long long)offset);
         in->at = in->n = 0;
+        in->ahead = IN_FIRST;
     }
     in->offset = offset;
     return SKY_OK;
 }
 
-/* ---- output ------------------------------------------------------------------------------------------------ */
+size_t sky_in_buffered(const sky_in *in) { return in->n - in->at; }
 
-struct sky_out {
-    char *name, *tmp; /* tmp NULL: standard output, or a device that cannot be renamed onto */
-    int fd;
-    size_t n;
-    uint64_t offset;
-    uint8_t *buf;
-};
-
-static int out_free(sky_out *o, int rc)
+int sky_in_pread(const sky_in *in, void *p, size_t n, uint64_t at, sky_err *e)
 {
-    if (o->fd >= 0)
-        close(o->fd);
-    if (o->tmp) {
-        if (rc)
-            unlink(o->tmp);
-        sky_tmp_forget(o->tmp);
+    size_t done = 0;
+    if (in->fd < 0 && at < (uint64_t)in->size) {
+        done = n < (uint64_t)in->size - at ? n : (size_t)((uint64_t)in->size - at);
+        memcpy(p, in->p + at, done);
     }
-    sky_free(o->tmp);
-    sky_free(o->name);
-    sky_free(o->buf);
-    sky_free(o);
-    return rc;
-}
-
-/* A temporary file beside the target, with the permissions a new file would get. */
-static int open_tmp(sky_out *o, const char *path, sky_err *e)
-{
-    struct stat st;
-    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
-        o->fd = open(path, O_WRONLY | O_CLOEXEC); /* /dev/full, a fifo: written in place */
-        return o->fd < 0 ? sky_fail_errno(e, SKY_EIO, "%s", path) : SKY_OK;
-    }
-    for (int i = 0; i < 100; i++) {
-        char *tmp = sky_asprintf("%s.%ld-%d.tmp", path, (long)getpid(), i);
-        if (!tmp)
-            return sky_fail(e, SKY_ENOMEM, "%s: out of memory", path);
-        o->fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (o->fd >= 0) {
-            o->tmp = tmp;
-            sky_tmp_register(tmp);
-            return SKY_OK;
-        }
-        int err = errno;
-        sky_free(tmp);
-        errno = err;
-        if (err != EEXIST)
-            break;
-    }
-    return sky_fail_errno(e, SKY_EIO, "%s: cannot create a temporary file beside it", path);
-}
-
-int sky_out_open(sky_out **out, const char *path, int binary, sky_err *e)
-{
-    int std = !strcmp(path, "-");
-    if (std && binary && isatty(1))
-        return sky_fail(e, SKY_EUSAGE, "refusing to write binary data to a terminal; redirect standard output or name a file");
-    sky_out *o = sky_calloc(1, sizeof *o);
-    if (!o)
-        return sky_fail(e, SKY_ENOMEM, "%s: out of memory", path);
-    o->fd = -1;
-    o->name = sky_strdup(std ? "standard output" : path);
-    o->buf = sky_alloc(OUT_BUF);
-    int rc = o->name && o->buf ? SKY_OK : sky_fail(e, SKY_ENOMEM, "%s: out of memory", path);
-    if (!rc && std && (o->fd = dup(1)) < 0)
-        rc = sky_fail_errno(e, SKY_EIO, "standard output");
-    else if (!rc && !std)
-        rc = open_tmp(o, path, e);
-    if (rc)
-        return out_free(o, rc);
-    *out = o;
-    return SKY_OK;
-}
-
-static int write_all(sky_out *o, const uint8_t *p, size_t n, sky_err *e)
-{
-    while (n) {
-        ssize_t k = write(o->fd, p, n);
-        if (k < 0 && errno == EINTR)
+    while (in->fd >= 0 && done < n) {
+        ssize_t got = pread(in->fd, (char *)p + done, n - done, (off_t)(at + done));
+        if (got < 0 && errno == EINTR)
             continue;
-        if (k < 0)
-            return sky_fail_errno(e, SKY_EIO, "%s: write", o->name);
-        p += k;
-        n -= (size_t)k;
+        if (got < 0)
+            return sky_fail_errno(e, SKY_EIO, "read at byte %llu", (unsigned long long)(at + done));
+        if (!got)
+            break;
+        done += (size_t)got;
     }
+    if (done < n)
+        return sky_fail(e, SKY_ECORRUPT, "ends at byte %llu, %llu more bytes wanted", (unsigned long long)(at + done), (unsigned long long)(n - done));
     return SKY_OK;
-}
-
-int sky_out_flush(sky_out *o, sky_err *e)
-{
-    size_t n = o->n;
-    o->n = 0;
-    return write_all(o, o->buf, n, e);
-}
-
-int sky_out_write(sky_out *o, const void *p, size_t n, sky_err *e)
-{
-    o->offset += n;
-    if (n <= OUT_BUF - o->n) {
-        if (n)
-            memcpy(o->buf + o->n, p, n);
-        o->n += n;
-        return SKY_OK;
-    }
-    int rc = sky_out_flush(o, e);
-    if (rc || n >= OUT_BUF)
-        return rc ? rc : write_all(o, p, n, e);
-    memcpy(o->buf, p, n);
-    o->n = n;
-    return SKY_OK;
-}
-
-int sky_out_printf(sky_out *o, sky_err *e, const char *fmt, ...)
-{
-    char line[512];
-    va_list ap;
-    va_start(ap, fmt);
-    int n = vsnprintf(line, sizeof line, fmt, ap);
-    va_end(ap);
-    if (n >= 0 && (size_t)n < sizeof line)
-        return sky_out_write(o, line, (size_t)n, e);
-    if (n < 0)
-        return sky_fail_errno(e, SKY_EUSAGE, "%s: a line that cannot be formatted", o->name);
-    char *big = sky_alloc((size_t)n + 1);
-    if (!big)
-        return sky_fail(e, SKY_ENOMEM, "%s: out of memory", o->name);
-    va_start(ap, fmt);
-    vsnprintf(big, (size_t)n + 1, fmt, ap);
-    va_end(ap);
-    int rc = sky_out_write(o, big, (size_t)n, e);
-    sky_free(big);
-    return rc;
-}
-
-uint64_t sky_out_offset(const sky_out *o) { return o->offset; }
-const char *sky_out_name(const sky_out *o) { return o->name; }
-int sky_out_is_stdout(const sky_out *o) { return o->fd >= 0 && !o->tmp && !strcmp(o->name, "standard output"); }
-
-int sky_out_commit(sky_out *o, sky_err *e)
-{
-    int rc = sky_out_flush(o, e);
-    if (!rc && o->tmp && fsync(o->fd))
-        rc = sky_fail_errno(e, SKY_EIO, "%s: fsync", o->name);
-    int fd = o->fd;
-    o->fd = -1;
-    if (close(fd) && !rc)
-        rc = sky_fail_errno(e, SKY_EIO, "%s: close", o->name);
-    if (!rc && o->tmp && rename(o->tmp, o->name))
-        rc = sky_fail_errno(e, SKY_EIO, "%s: rename", o->name);
-    return out_free(o, rc);
-}
-
-void sky_out_abort(sky_out *o)
-{
-    if (o)
-        out_free(o, SKY_EIO);
 }
 
 int sky_read_file(char **out, size_t *n, const char *path, size_t limit, sky_err *e)
