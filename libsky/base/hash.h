@@ -16,6 +16,7 @@ typedef struct {
 void sky_sha256_init(sky_sha256 *s);
 void sky_sha256_add(sky_sha256 *s, const void *p, size_t n);
 void sky_sha256_hex(sky_sha256 *s, char out[65]); /* ends the computation */
+uint64_t sky_sha256_u64(sky_sha256 *s);           /* so does this: the first 8 bytes, little-endian */
 
 /* FNV-1a of a NUL-terminated name, and the splitmix64 finaliser of h + (i+1)*golden: see sky_counter_u24. */
 uint64_t sky_fnv1a(const char *name);

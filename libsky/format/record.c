@@ -141,17 +141,9 @@ void sky_field_crcs(const sky_sample *s, uint32_t *crc)
 uint64_t sky_body_hash(const char *body, size_t n)
 {
     sky_sha256 h;
-    char hex[65];
     sky_sha256_init(&h);
     sky_sha256_add(&h, body, n);
-    sky_sha256_hex(&h, hex);
-    uint64_t v = 0;
-    for (int i = 7; i >= 0; i--) {
-        unsigned byte = 0;
-        sscanf(hex + 2 * i, "%2x", &byte);
-        v = v << 8 | byte;
-    }
-    return v;
+    return sky_sha256_u64(&h);
 }
 
 uint64_t sky_sample_hash(const sky_sample *s)
