@@ -16,7 +16,7 @@ static _Thread_local int heap_failed, scanning;
 static _Thread_local jmp_buf no_bytes_left;
 static void *json_alloc(size_t n)
 {
-    void *p = sky_alloc(n);
+    void *p = sky_alloc_node(n);
     if (p)
         return p;
     heap_failed = 1;

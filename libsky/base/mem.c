@@ -34,6 +34,8 @@ void *sky_alloc(size_t n)
     return aligned_alloc(64, n ? (n + 63) & ~(size_t)63 : 64);
 }
 
+void *sky_alloc_node(size_t n) { return told_to_fail() ? NULL : malloc(n ? n : 1); }
+
 void *sky_calloc(size_t n, size_t m)
 {
     uint64_t bytes;
@@ -56,7 +58,7 @@ void *sky_realloc(void *p, size_t old_n, size_t n)
 
 char *sky_strndup(const char *s, size_t n)
 {
-    char *p = sky_alloc(n + 1);
+    char *p = sky_alloc_node(n + 1);
     if (!p)
         return NULL;
     memcpy(p, s, n);
