@@ -69,6 +69,8 @@ typedef struct sky_codec sky_codec; /* a small set of zstd contexts, taken and g
 int sky_codec_open(sky_codec **out, int level /* 0: decompression */, sky_err *e) SKY_MUST_USE;
 void sky_codec_close(sky_codec *c);
 int sky_frame_unpack(sky_codec *c, void *dst, const sky_frame *f, const void *p, sky_err *e) SKY_MUST_USE;
+/* The same from byte `at` of seekable input, where the frame was found to fit; any thread. */
+int sky_frame_read(sky_codec *c, void *dst, const sky_frame *f, const sky_in *in, uint64_t at, sky_err *e) SKY_MUST_USE;
 size_t sky_frame_bound(uint64_t n);
 /* Compress n bytes into dst (sky_frame_bound(n) bytes there); fills f. */
 int sky_frame_pack(sky_codec *c, sky_frame *f, void *dst, const void *p, uint64_t n, sky_err *e) SKY_MUST_USE;

@@ -16,6 +16,7 @@ sky_found *sky_found_new(sky_reader *r, int kind)
     f->codec = r->codec;
     f->check_all = r->check_all;
     f->pile = r->pile;
+    f->select = r->select;
     f->weight = sizeof *f;
     return f;
 }
@@ -33,8 +34,20 @@ void sky_found_free(sky_found *f)
     if (!f)
         return;
     drop_packed(f);
+    sky_in_close(f->in);
     sky_sample_free(&f->s);
     sky_free(f);
+}
+
+/* Frame k, which lies at byte `at` of the input. From memory the frames come in order. */
+static int unpack_frame(sky_found *f, void *dst, int k, uint64_t at, sky_err *e)
+{
+    const sky_frame *z = &f->lead.frame[k];
+    if (f->in)
+        return sky_frame_read(f->codec, dst, z, f->in, at, e);
+    int rc = sky_frame_unpack(f->codec, dst, z, f->packed + f->used, e);
+    f->used += z->csize;
+    return rc;
 }
 
 static int unpack_line(sky_found *f, uint8_t **line, sky_line *l, sky_err *e)
@@ -42,7 +55,7 @@ static int unpack_line(sky_found *f, uint8_t **line, sky_line *l, sky_err *e)
     const sky_frame *z = &f->lead.frame[0];
     if (!(*line = sky_alloc(z->size)))
         return sky_fail(e, SKY_ENOMEM, "out of memory");
-    int rc = sky_frame_unpack(f->codec, *line, z, f->packed + f->pos[0], e);
+    int rc = unpack_frame(f, *line, 0, f->frames_at, e);
     return rc ? rc : sky_line_check(l, (const char *)*line, z->size, e);
 }
 
@@ -102,13 +115,13 @@ static int contents_agree(const void *p, uint64_t n, uint32_t want, sky_err *e)
     return got == want ? SKY_OK : sky_fail(e, SKY_ECORRUPT, "contents: crc32c %08" PRIx32 ", the record says %08" PRIx32, got, want);
 }
 
-static int unpack_field(sky_found *f, sky_field *v, int k, sky_err *e)
+static int unpack_field(sky_found *f, sky_field *v, int k, uint64_t at, sky_err *e)
 {
     const sky_frame *z = &f->lead.frame[k];
     uint8_t *p = f->pile ? sky_pile_take(f->pile, z->size) : sky_alloc(z->size);
     if (!p)
         return sky_fail(e, SKY_ENOMEM, "no memory for %" PRIu64 " bytes", z->size);
-    int rc = sky_frame_unpack(f->codec, p, z, f->packed + f->pos[k], e);
+    int rc = unpack_frame(f, p, k, at, e);
     if (!rc && !padding_is_zero(p, v->nbytes, z->size))
         rc = sky_fail(e, SKY_ECORRUPT, "padding is not zero");
     if (!rc && f->check_all)
@@ -127,7 +140,7 @@ static int unpack_fields(sky_found *f, sky_err *e)
         sky_field *v = &f->s.fields[i];
         if (!sky_field_inline(v))
             continue;
-        int rc = f->pos[k] == UINT64_MAX ? SKY_OK : unpack_field(f, v, k, e);
+        int rc = sky_wanted(f->select, v->name) ? unpack_field(f, v, k, at, e) : SKY_OK;
         if (rc) {
             sky_wrap(e, "field '%s'", v->name);
             return sky_at_byte(e, at);
@@ -154,4 +167,6 @@ void sky_decode(void *found)
         f->s.seq = f->lead.b.number;
     drop_packed(f);
     f->packed = NULL;
+    sky_in_close(f->in);
+    f->in = NULL;
 }

@@ -22,12 +22,14 @@ typedef struct {
     const sky_limits *lim;
     sky_codec *codec;
     sky_pile *pile;      /* NULL: plain allocation */
+    char *const *select; /* names of the fields wanted; NULL: all */
     uint64_t at;         /* of the lead, in the input */
     uint64_t frames_at;  /* of the first frame */
     sky_lead lead;
-    uint8_t *packed;     /* frames that were read, one after another: npacked bytes */
+    sky_in *in;          /* the frames are still there, a share of the input; or NULL, and they are in ... */
+    uint8_t *packed;     /* ... the line's and those of the fields wanted, one after another: npacked bytes, ... */
     uint64_t npacked;
-    uint64_t pos[SKY_MAX_FIELDS + 1]; /* of frame i in packed; UINT64_MAX: not read */
+    uint64_t used;       /* ... of which so many were decompressed */
     uint64_t weight;
     int check_all;
     int parsed;          /* the line is done (a selection of fields needs it first) */
@@ -85,7 +87,9 @@ const char *sky_reader_input(const sky_reader *r); /* name of the input being re
 /* Append " (byte N)". Returns the code set. */
 int sky_at_byte(sky_err *e, uint64_t at);
 int sky_stick(sky_reader *r, int rc, const sky_err *e);
-int sky_wanted(const sky_reader *r, const char *field);
+int sky_wanted(char *const *select /* NULL: every field */, const char *field);
+/* SKY_ECORRUPT when it is known that fewer than n bytes are left. */
+int sky_bytes_left(const sky_in *in, uint64_t n, const char *what, sky_err *e) SKY_MUST_USE;
 /* n bytes into fresh memory (padded to 64) that grows as they arrive when the input's size is unknown. */
 int sky_read_bytes(sky_in *in, uint8_t **p, uint64_t n, const char *what, sky_err *e) SKY_MUST_USE;
 

@@ -1,16 +1,12 @@
 /* shard_random.c -- random access to the records of one shard file (or several concatenated) through the index.
- * Opening reads the trailer and the index region from the end; a record is one pread, or one per wanted field. */
+ * Opening reads the trailer and the index region from the end; a record is one pread for its lead and one per wanted field. */
 #include "format/read_internal.h"
 #include "base/hash.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 typedef struct {
     sky_index_part part;
@@ -25,8 +21,8 @@ typedef struct {
 
 struct sky_shard {
     char *path;
-    int fd;
-    uint64_t size, count;
+    sky_in *in;
+    uint64_t count;
     sky_limits lim;
     json_t *schema;
     region *reg;
@@ -37,21 +33,6 @@ struct sky_shard {
     by_key *order;        /* sorted by key, made at the first find */
 };
 
-static int read_at(const sky_shard *s, void *p, uint64_t n, uint64_t at, sky_err *e)
-{
-    for (uint64_t done = 0; done < n;) {
-        ssize_t got = pread(s->fd, (char *)p + done, n - done, (off_t)(at + done));
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return sky_fail_errno(e, SKY_EIO, "read at byte %" PRIu64, at + done);
-        if (!got)
-            return sky_fail(e, SKY_ECORRUPT, "ends at byte %" PRIu64 ", %" PRIu64 " more bytes wanted", at + done, n - done);
-        done += (uint64_t)got;
-    }
-    return SKY_OK;
-}
-
 /* ---- open: from the last shard of the file to the first ------------------------------------------------------- */
 
 static int trailer_before(const sky_shard *s, uint64_t end, sky_trailer *t, sky_err *e)
@@ -60,7 +41,7 @@ static int trailer_before(const sky_shard *s, uint64_t end, sky_trailer *t, sky_
     uint64_t at = end - SKY_TRAILER_BYTES;
     if (end < SKY_TRAILER_BYTES)
         return sky_fail(e, SKY_ECORRUPT, "%" PRIu64 " bytes are too few for a shard", end);
-    int rc = read_at(s, p, sizeof p, at, e);
+    int rc = sky_in_pread(s->in, p, sizeof p, at, e);
     if (!rc)
         rc = sky_block_head(&t->b, p, e);
     if (!rc && (t->b.kind != 'T' || t->b.size != SKY_TRAILER_BYTES))
@@ -156,7 +137,7 @@ static int read_region(sky_shard *s, uint64_t end, const sky_trailer *t, sky_err
     uint8_t *p = sky_alloc(t->index_bytes);
     if (!p)
         return sky_fail(e, SKY_ENOMEM, "index: out of memory");
-    int rc = read_at(s, p, t->index_bytes, base + t->index_at, e);
+    int rc = sky_in_pread(s->in, p, t->index_bytes, base + t->index_at, e);
     if (!rc)
         rc = walk_region(s, p, t, base, e);
     sky_free(p);
@@ -176,7 +157,7 @@ static void reverse(region *r, size_t n)
 
 static int open_index(sky_shard *s, sky_err *e)
 {
-    uint64_t end = s->size;
+    uint64_t end = (uint64_t)sky_in_size(s->in);
     int rc = SKY_OK;
     do {
         sky_trailer t;
@@ -198,25 +179,20 @@ static int open_index(sky_shard *s, sky_err *e)
 
 int sky_shard_open(sky_shard **out, const char *path, const sky_limits *lim, sky_err *e)
 {
-    struct stat st;
     sky_shard *s = sky_calloc(1, sizeof *s);
     if (!s)
         return sky_fail(e, SKY_ENOMEM, "%s: out of memory", path);
     pthread_mutex_init(&s->lock, NULL);
     s->lim = lim ? *lim : sky_limits_default;
-    s->fd = open(path, O_RDONLY | O_CLOEXEC);
-    int rc = SKY_OK;
-    if (s->fd < 0 || fstat(s->fd, &st))
-        rc = sky_fail_errno(e, SKY_EIO, "%s", path);
-    else if (!S_ISREG(st.st_mode))
+    int rc = sky_in_open(&s->in, path, e);
+    if (!rc && !sky_in_seekable(s->in))
         rc = sky_fail(e, SKY_EIO, "%s: not a regular file, and random access needs one", path);
-    else if (!(s->path = sky_strdup(path)))
+    if (!rc && !(s->path = sky_strdup(path)))
         rc = sky_fail(e, SKY_ENOMEM, "%s: out of memory", path);
-    else if (!(rc = sky_codec_open(&s->codec, 0, e))) {
-        s->size = (uint64_t)st.st_size;
-        if ((rc = open_index(s, e)))
-            sky_wrap(e, "%s", path);
-    }
+    if (!rc)
+        rc = sky_codec_open(&s->codec, 0, e);
+    if (!rc && (rc = open_index(s, e)))
+        sky_wrap(e, "%s", path);
     if (rc)
         sky_shard_close(s);
     else
@@ -237,8 +213,7 @@ void sky_shard_close(sky_shard *s)
     sky_free(s->reg);
     json_decref(s->schema);
     sky_codec_close(s->codec);
-    if (s->fd >= 0)
-        close(s->fd);
+    sky_in_close(s->in);
     pthread_mutex_destroy(&s->lock);
     sky_free(s->path);
     sky_free(s);
@@ -363,7 +338,7 @@ static int read_lead(const sky_shard *s, sky_found *f, const region *reg, const 
 {
     uint8_t p[SKY_LEAD_MAX];
     uint64_t n = w->bytes < sizeof p ? w->bytes : sizeof p;
-    int rc = read_at(s, p, n, f->at, e);
+    int rc = sky_in_pread(s->in, p, n, f->at, e);
     if (!rc)
         rc = sky_block_head(&f->lead.b, p, e);
     if (!rc && (f->lead.b.kind != 'R' || f->lead.b.size > n || f->lead.b.tag != reg->tag ||
@@ -379,53 +354,6 @@ static int read_lead(const sky_shard *s, sky_found *f, const region *reg, const 
     return rc;
 }
 
-static int is_named(const char *const *names, const char *name)
-{
-    for (; names && *names; names++)
-        if (!strcmp(*names, name))
-            return 1;
-    return 0;
-}
-
-/* Ranges of wanted frames into f->packed, one pread each. */
-static int read_named(const sky_shard *s, sky_found *f, const char *const *names, sky_err *e)
-{
-    uint64_t need = f->lead.frame[0].csize, at = f->frames_at;
-    int rc;
-    if (!(f->packed = sky_alloc(need)))
-        return sky_fail(e, SKY_ENOMEM, "out of memory");
-    if ((rc = read_at(s, f->packed, need, at, e)) || (rc = sky_decode_line(f, e)))
-        return rc;
-    need = 0;
-    for (int i = 0, k = 0; i < f->s.nfields; i++)
-        if (sky_field_inline(&f->s.fields[i])) {
-            f->pos[++k] = is_named(names, f->s.fields[i].name) ? need : UINT64_MAX;
-            need += f->pos[k] == UINT64_MAX ? 0 : f->lead.frame[k].csize;
-        }
-    sky_free(f->packed);
-    if (!(f->packed = sky_alloc(need)))
-        return sky_fail(e, SKY_ENOMEM, "out of memory");
-    at += f->lead.frame[0].csize;
-    for (int k = 1; k < f->lead.nframes && !rc; k++) {
-        if (f->pos[k] != UINT64_MAX)
-            rc = read_at(s, f->packed + f->pos[k], f->lead.frame[k].csize, at, e);
-        at += f->lead.frame[k].csize;
-    }
-    return rc;
-}
-
-static int read_whole(const sky_shard *s, sky_found *f, sky_err *e)
-{
-    uint64_t at = 0;
-    if (!(f->packed = sky_alloc(f->lead.body)))
-        return sky_fail(e, SKY_ENOMEM, "no memory for %" PRIu64 " bytes", f->lead.body);
-    for (int k = 0; k < f->lead.nframes; k++) {
-        f->pos[k] = at;
-        at += f->lead.frame[k].csize;
-    }
-    return read_at(s, f->packed, f->lead.body, f->frames_at, e);
-}
-
 int sky_shard_read(sky_shard *s, uint64_t i, const char *const *names, sky_sample *out, sky_err *e)
 {
     if (i >= s->count)
@@ -435,10 +363,8 @@ int sky_shard_read(sky_shard *s, uint64_t i, const char *const *names, sky_sampl
     sky_found *f = sky_calloc(1, sizeof *f);
     if (!f)
         return sky_fail(e, SKY_ENOMEM, "%s: out of memory", s->path);
-    *f = (sky_found){.kind = 'R', .name = s->path, .lim = &s->lim, .codec = s->codec, .at = reg->base + w->at};
+    *f = (sky_found){.kind = 'R', .name = s->path, .lim = &s->lim, .codec = s->codec, .select = (char *const *)names, .at = reg->base + w->at, .in = sky_in_share(s->in)};
     int rc = read_lead(s, f, reg, w, e);
-    if (!rc)
-        rc = names ? read_named(s, f, names, e) : read_whole(s, f, e);
     if (rc) {
         if (rc != SKY_EIO && rc != SKY_ENOMEM)
             sky_at_byte(e, f->at);

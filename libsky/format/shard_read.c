@@ -290,26 +290,12 @@ static int after_end(sky_reader *r, const sky_found *f, sky_err *e)
 static int read_packed(sky_reader *r, sky_found *f, sky_err *e)
 {
     uint64_t n = f->lead.body;
-    int64_t size = sky_in_size(r->in);
-    if (n > SKY_INFLIGHT || (size >= 0 && n > (uint64_t)size - sky_in_offset(r->in)))
+    if (n > SKY_INFLIGHT)
         return sky_read_bytes(r->in, &f->packed, n, "the record", e);
     if (!(f->packed = sky_pile_take(r->pile, n)))
         return sky_fail(e, SKY_ENOMEM, "no memory for %" PRIu64 " bytes", n);
     f->npacked = n;
     return sky_in_exact(r->in, f->packed, n, "the record", e);
-}
-
-static int read_all_frames(sky_reader *r, sky_found *f, sky_err *e)
-{
-    int rc = read_packed(r, f, e);
-    uint64_t at = 0;
-    for (int i = 0; i < f->lead.nframes; i++) {
-        f->pos[i] = at;
-        at += f->lead.frame[i].csize;
-        f->weight += f->lead.frame[i].size;
-    }
-    f->weight += f->lead.body;
-    return rc;
 }
 
 static int append_frame(sky_reader *r, sky_found *f, int k, uint64_t *have, sky_err *e)
@@ -326,21 +312,12 @@ static int append_frame(sky_reader *r, sky_found *f, int k, uint64_t *have, sky_
     if (!all)
         return sky_fail(e, SKY_ENOMEM, "out of memory");
     f->packed = all;
-    f->pos[k] = *have;
     *have += n;
     f->weight += n + f->lead.frame[k].size;
     return SKY_OK;
 }
 
-/* A file's end is found before its last bytes are skipped, so the message says what was wanted, not where it ends. */
-static int skip_frames(sky_reader *r, uint64_t n, sky_err *e)
-{
-    const uint64_t at = sky_in_offset(r->in);
-    int rc = sky_in_skip(r->in, n, "the record", e);
-    return rc == SKY_ECORRUPT ? sky_fail(e, rc, "not all of the %" PRIu64 " bytes from byte %" PRIu64 " on are there", n, at) : rc;
-}
-
-/* The line first, here, to learn which frames are wanted. Damage in it is the record's, told in its turn. */
+/* From a pipe, the line first to learn which frames are wanted. Damage in it is the record's, told in its turn. */
 static int read_some_frames(sky_reader *r, sky_found *f, sky_err *e)
 {
     uint64_t have = 0, left = f->lead.body - f->lead.frame[0].csize;
@@ -349,18 +326,33 @@ static int read_some_frames(sky_reader *r, sky_found *f, sky_err *e)
         return rc;
     if ((f->rc = sky_decode_line(f, &f->err))) {
         sky_at_byte(&f->err, f->frames_at);
-        return skip_frames(r, left, e);
+        return sky_in_skip(r->in, left, "the record", e);
     }
     for (int i = 0, k = 0; i < f->s.nfields && !rc; i++) {
         if (!sky_field_inline(&f->s.fields[i]))
             continue;
-        f->pos[++k] = UINT64_MAX;
-        if (sky_wanted(r, f->s.fields[i].name))
-            rc = append_frame(r, f, k, &have, e);
+        if (sky_wanted(r->select, f->s.fields[i].name))
+            rc = append_frame(r, f, ++k, &have, e);
         else
-            rc = skip_frames(r, f->lead.frame[k].csize, e);
+            rc = sky_in_skip(r->in, f->lead.frame[++k].csize, "the record", e);
     }
     return rc;
+}
+
+/* The frames, or where they are: in a file the thread that decompresses them reads them, unless they are at hand. */
+static int get_frames(sky_reader *r, sky_found *f, sky_err *e)
+{
+    uint64_t n = f->lead.body;
+    int rc = sky_bytes_left(r->in, n, "the record", e), select = f->kind == 'R' && r->select;
+    if (rc || (select && !sky_in_seekable(r->in)))
+        return rc ? rc : read_some_frames(r, f, e);
+    f->weight += n;
+    for (int i = 0; i < f->lead.nframes; i++)
+        f->weight += f->lead.frame[i].size;
+    if (!sky_in_seekable(r->in) || (!select && n <= sky_in_buffered(r->in)))
+        return read_packed(r, f, e);
+    f->in = sky_in_share(r->in);
+    return sky_in_skip(r->in, n, "the record", e);
 }
 
 static int found_record(sky_reader *r, sky_found *f, sky_err *e)
@@ -379,7 +371,7 @@ static int found_record(sky_reader *r, sky_found *f, sky_err *e)
     r->lost = 0;
     r->expect = f->lead.b.number;
     r->last_at = f->at;
-    rc = f->kind == 'R' && r->select ? read_some_frames(r, f, &why) : read_all_frames(r, f, &why);
+    rc = get_frames(r, f, &why);
     if (rc) {
         sky_wrap(&why, "cut off");
         rc = damage_to(r, f->at, f->kind == 'R' ? f->lead.id : NULL, &why, e);

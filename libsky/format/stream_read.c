@@ -33,19 +33,28 @@ int sky_stick(sky_reader *r, int rc, const sky_err *e)
     return rc;
 }
 
-int sky_wanted(const sky_reader *r, const char *field)
+int sky_wanted(char *const *select, const char *field)
 {
-    for (char **p = r->select; p && *p; p++)
+    for (char *const *p = select; p && *p; p++)
         if (!strcmp(*p, field))
             return 1;
-    return !r->select;
+    return !select;
+}
+
+int sky_bytes_left(const sky_in *in, uint64_t n, const char *what, sky_err *e)
+{
+    int64_t size = sky_in_size(in);
+    if (size >= 0 && (sky_in_offset(in) > (uint64_t)size || n > (uint64_t)size - sky_in_offset(in)))
+        return sky_fail(e, SKY_ECORRUPT, "ends at byte %" PRId64 ", %" PRIu64 " bytes of %s wanted", size, n, what);
+    return SKY_OK;
 }
 
 int sky_read_bytes(sky_in *in, uint8_t **out, uint64_t n, const char *what, sky_err *e)
 {
     int64_t size = sky_in_size(in);
-    if (size >= 0 && (sky_in_offset(in) > (uint64_t)size || n > (uint64_t)size - sky_in_offset(in)))
-        return sky_fail(e, SKY_ECORRUPT, "ends at byte %" PRId64 ", %" PRIu64 " bytes of %s wanted", size, n, what);
+    int rc = sky_bytes_left(in, n, what, e);
+    if (rc)
+        return rc;
     uint64_t cap = size >= 0 || n < ((uint64_t)64 << 20) ? n : (uint64_t)64 << 20, have = 0;
     uint8_t *p = sky_alloc(cap);
     int64_t got = 1;
@@ -104,7 +113,7 @@ static int read_payload(sky_reader *r, sky_field *f, uint32_t want, sky_err *e)
 {
     uint64_t at = sky_in_offset(r->in), padded = sky_round64(f->nbytes);
     uint8_t *p = NULL;
-    if (!sky_wanted(r, f->name))
+    if (!sky_wanted(r->select, f->name))
         return sky_in_skip(r->in, padded, f->name, e);
     int rc = sky_read_bytes(r->in, &p, padded, "the field", e);
     uint32_t got = rc ? 0 : sky_crc32c(0, p, f->nbytes);
@@ -516,6 +525,8 @@ static int consume(sky_reader *r, sky_found *f, sky_sample *s, sky_err *e)
         r->damaged = 1;
         if (f->kind == 'R')
             r->bad_at = f->at;
+        if (rc == SKY_EIO)
+            sky_stick(r, rc, &f->err);
         if (e)
             *e = f->err;
     }
