@@ -2,13 +2,14 @@
 
 #include <string.h>
 
-sky_encoded *sky_encoded_new(sky_sample *s, sky_codec *codec)
+sky_encoded *sky_encoded_new(sky_sample *s, sky_codec *codec, sky_pile *pile)
 {
     sky_encoded *r = sky_calloc(1, sizeof *r);
     if (!r)
         return NULL;
     sky_sample_move(&r->s, s);
     r->codec = codec;
+    r->pile = pile;
     r->weight = 16384;
     for (int i = 0; i < r->s.nfields; i++)
         r->weight += r->s.fields[i].nbytes;
@@ -22,7 +23,8 @@ void sky_encoded_free(sky_encoded *r)
     sky_sample_free(&r->s);
     sky_buf_free(&r->line);
     sky_buf_free(&r->entry);
-    sky_free(r->packed);
+    if (r->packed)
+        sky_pile_give(r->pile, r->packed, r->npacked);
     sky_free(r);
 }
 
@@ -70,8 +72,9 @@ static int pack_frames(sky_encoded *r, sky_err *e)
     sky_lead *l = &r->lead;
     l->b.kind = 'R';
     strcpy(l->id, r->s.id); /* its length was checked with the line */
-    if (!(r->packed = sky_alloc(bound)))
+    if (!(r->packed = sky_pile_take(r->pile, bound)))
         return sky_fail(e, SKY_ENOMEM, "no memory for %llu bytes", (unsigned long long)bound);
+    r->npacked = bound;
     int rc = sky_frame_pack(r->codec, &l->frame[0], r->packed, r->line.p, r->line.n, e);
     l->nframes = 1;
     at = l->frame[0].csize;

@@ -45,10 +45,20 @@ static int ignored(const sky_field *f, int64_t v)
     return 0;
 }
 
+/* Labels are areas: eight pixels that equal the eight before are passed over. */
 static void mark_bytes(uint8_t *bits, const uint8_t *p, uint64_t n)
 {
     uint8_t there[256] = {0};
-    for (uint64_t i = 0; i < n; i++)
+    uint64_t i = 0, last = 0, eight;
+    for (; i + 8 <= n; i += 8) {
+        memcpy(&eight, p + i, 8);
+        if (eight == last && i)
+            continue;
+        last = eight;
+        for (int k = 0; k < 8; k++)
+            there[p[i + (uint64_t)k]] = 1;
+    }
+    for (; i < n; i++)
         there[p[i]] = 1;
     for (int v = 0; v < 256; v++)
         bits[v >> 3] |= (uint8_t)(there[v] << (v & 7));

@@ -15,6 +15,7 @@ struct sky_writer {
     sky_file *file;       /* being written */
     sky_queue *queue;     /* shards only */
     sky_codec *codec;
+    sky_pile *pile;       /* blocks for compressed records */
     uint64_t inflight, files, count, closed_bytes;
     int failed;           /* sticky: the first error, then always */
 };
@@ -97,6 +98,8 @@ int sky_writer_open(sky_writer **out, const char *path, sky_spelling sp, const j
         rc = sky_fail(e, SKY_EUSAGE, "zstd level %d is outside 1..%d", w->o.level, MAX_LEVEL);
     if (!rc)
         rc = sky_schema_print(&w->schema, schema, e);
+    if (!rc && sp == SKY_SHARD && !(w->pile = sky_pile_new()))
+        rc = sky_fail(e, SKY_ENOMEM, "%s: out of memory", path);
     if (!rc && sp == SKY_SHARD && !(rc = sky_codec_open(&w->codec, w->o.level, e)))
         rc = sky_queue_open(&w->queue, w->o.threads, SKY_QUEUE_SLOTS, sky_encode, e);
     if (!rc)
@@ -167,7 +170,7 @@ int sky_writer_put(sky_writer *w, sky_sample *s, sky_err *e)
 {
     if (w->failed)
         return sky_fail(e, w->failed, "%s: an earlier write failed", w->path);
-    sky_encoded *r = sky_encoded_new(s, w->codec);
+    sky_encoded *r = sky_encoded_new(s, w->codec, w->pile);
     if (!r)
         return w->failed = sky_fail(e, SKY_ENOMEM, "sample '%s': out of memory", s->id ? s->id : "");
     int rc = w->queue ? put_shard(w, r, e) : put_plain(w, r, e);
@@ -188,6 +191,7 @@ static void writer_free(sky_writer *w)
     }
     sky_file_abort(w->file);
     sky_codec_close(w->codec);
+    sky_pile_free(w->pile);
     sky_buf_free(&w->schema);
     sky_free(w->path);
     sky_free(w);

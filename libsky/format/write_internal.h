@@ -4,21 +4,24 @@
 
 #include "base/threads.h"
 #include "format/block_internal.h"
+#include "format/pile.h"
 
 typedef struct {
     sky_sample s;       /* plain: kept until written; shard: freed once compressed */
     sky_codec *codec;   /* NULL: plain */
+    sky_pile *pile;     /* packed comes from here and goes back; NULL: plain */
     uint64_t weight;    /* bytes it holds in memory, about */
     sky_buf line, entry;
     uint32_t line_crc;
     uint64_t hash;
     sky_lead lead;      /* frames filled; number and tag are given when it is written */
-    uint8_t *packed;    /* the frames, one after another: lead.body bytes */
+    uint8_t *packed;    /* the frames, one after another: lead.body bytes, room for npacked */
+    uint64_t npacked;
     int rc;
     sky_err err;
 } sky_encoded;
 
-sky_encoded *sky_encoded_new(sky_sample *s, sky_codec *codec); /* takes s; NULL: memory, s untouched */
+sky_encoded *sky_encoded_new(sky_sample *s, sky_codec *codec, sky_pile *pile); /* takes s; NULL: memory, s untouched */
 void sky_encoded_free(sky_encoded *r);
 void sky_encode(void *encoded); /* fills the rest; sets rc and err */
 
