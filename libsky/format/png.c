@@ -1,5 +1,6 @@
 #include "format/png.h"
 #include "base/mem.h"
+#include "base/planes.h"
 
 #include <png.h>
 #include <setjmp.h>
@@ -194,6 +195,10 @@ int sky_png_read(sky_png *g, void *dst, sky_err *e)
 static void spread(const sky_png *g, uint32_t y, const void *row, void *dst)
 {
     size_t w = g->got.width, c = (size_t)g->got.channels, plane = w * g->got.height;
+    if (g->got.dtype == SKY_U8 && c == 3) {
+        sky_split3((uint8_t *)dst + y * w, plane, row, w);
+        return;
+    }
     for (size_t k = 0; k < c; k++)
         if (g->got.dtype == SKY_U8) {
             uint8_t *restrict to = (uint8_t *)dst + k * plane + y * w;

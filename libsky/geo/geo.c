@@ -312,8 +312,12 @@ int sky_geo_read(sky_geo *g, int x, int y, int w, int h, const int *bands, int n
     for (int k = 0; bands && k < nbands; k++)
         if (bands[k] < 1 || bands[k] > i->bands)
             return sky_fail(e, SKY_EUSAGE, "%s: band %d asked for, it has 1..%d", g->name, bands[k], i->bands);
-    GSpacing size = (GSpacing)sky_dtype_size(t);
     CPLErrorReset();
+    if (w == i->width && h == i->height && !bands && t == SKY_U8 && sky_geo_is_photo(g->ds)) {
+        int rc = sky_geo_read_photo(g->ds, dst, e);
+        return rc ? sky_wrap(e, "%s", g->name) : SKY_OK;
+    }
+    GSpacing size = (GSpacing)sky_dtype_size(t);
     if (GDALDatasetRasterIOEx(g->ds, GF_Read, x, y, w, h, dst, w, h, as, nbands, (int *)(uintptr_t)bands, size, size * w,
                               size * w * h, NULL) != CE_None)
         return sky_geo_fail(e, SKY_ECORRUPT, "%s: window %d,%d of %dx%d pixels", g->name, x, y, w, h);

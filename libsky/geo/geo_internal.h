@@ -26,6 +26,9 @@ char *sky_geo_crs_text(OGRSpatialReferenceH s);
 int sky_geo_crs_parse(OGRSpatialReferenceH *out, const char *crs, sky_err *e) SKY_MUST_USE;
 /* A name in GDAL's memory file system for the caller's bytes; VSIUnlink it after the last close. */
 int sky_geo_vsimem(char name[64], const void *p, size_t n, sky_err *e) SKY_MUST_USE;
+/* photo.c: is this a JPEG of three bands, small enough to be held twice? Then all of it into dst, as three planes. */
+int sky_geo_is_photo(GDALDatasetH ds);
+int sky_geo_read_photo(GDALDatasetH ds, uint8_t *dst, sky_err *e) SKY_MUST_USE;
 /* x, y, w, h inside width x height? */
 int sky_geo_inside(int x, int y, int w, int h, int width, int height);
 

@@ -1,4 +1,4 @@
-/* bench: sky-ingest beside the decoders it stands on, CPU time of paired runs (best of ROUNDS).
+/* bench: sky-ingest beside the decoders it stands on, CPU time of runs in turn (medians of the ratios of ROUNDS).
  *   build/tests/geo_ingest [PAIRS]      256x256 crops of examples/toulouse as JPEG or PNG with PNG labels
  * The yardsticks are plain loops: open the file, decode every pixel, nothing else. libpng reads rows as it documents;
  * JPEG goes through GDALOpen and one GDALDatasetRasterIO in the layout that is quickest for it. Start-up of the program
@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SIDE = 256, ROUNDS = 3 };
+enum { SIDE = 256, ROUNDS = 9 };
 static char dir[] = "/tmp/sky-bench-XXXXXX";
 static unsigned char px[SIDE * SIDE * 3];
 
@@ -159,22 +159,37 @@ static double ingest(int jpeg, const char *threads, const char *list)
     return child(argv);
 }
 
-static double least(double a, double b) { return a == 0 || b < a ? b : a; }
+static int ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Sorts v. */
+static double median(double v[ROUNDS])
+{
+    qsort(v, ROUNDS, sizeof *v, ascending);
+    return v[ROUNDS / 2];
+}
 
 static void compare(int n, int jpeg)
 {
-    double base = 0, one = 0, two = 0, start = 0, wall1 = 0, wall2 = 0;
+    double base[ROUNDS], one[ROUNDS], ratio[ROUNDS], extra[ROUNDS], faster[ROUNDS], start[ROUNDS];
     for (int r = 0; r < ROUNDS; r++) {
-        base = least(base, yardstick(n, jpeg));
-        one = least(one, ingest(jpeg, "1", NULL));
-        wall1 = least(wall1, wall);
-        two = least(two, ingest(jpeg, "2", NULL));
-        wall2 = least(wall2, wall);
-        start = least(start, ingest(jpeg, "1", "--list"));
+        base[r] = yardstick(n, jpeg);
+        start[r] = ingest(jpeg, "1", "--list");
+        double wall0 = wall;
+        one[r] = ingest(jpeg, "1", NULL) - start[r];
+        double wall1 = wall - wall0, two = ingest(jpeg, "2", NULL) - start[r];
+        ratio[r] = base[r] / one[r];
+        extra[r] = two / one[r];
+        faster[r] = wall1 / (wall - wall0);
     }
-    printf("%s + PNG label: decoder %.0f us/pair; sky-ingest %.0f us/pair CPU with 1 thread (%.0f %% of the decoder's speed; start %.0f ms), "
-           "%.0f with 2; wall %.2f s -> %.2f s\n",
-           jpeg ? "JPEG" : "PNG ", base / n * 1e6, (one - start) / n * 1e6, 100 * base / (one - start), start * 1e3, (two - start) / n * 1e6, wall1, wall2);
+    double typical = median(faster); /* sorts: the best is last */
+    printf("%s + PNG label: decoder %.0f us/pair, sky-ingest %.0f us/pair CPU (start of %.0f ms taken off), %.0f %% of the decoder's speed; "
+           "2 threads: CPU time x %.2f, wall time / %.2f (best pair %.2f); medians of %d\n",
+           jpeg ? "JPEG" : "PNG ", median(base) / n * 1e6, median(one) / n * 1e6, median(start) * 1e3, 100 * median(ratio), median(extra),
+           typical, faster[ROUNDS - 1], ROUNDS);
 }
 
 int main(int argc, char **argv)

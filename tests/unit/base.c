@@ -5,6 +5,7 @@
 #include "base/io.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/planes.h"
 #include "base/threads.h"
 #include "t.h"
 
@@ -203,9 +204,28 @@ static void threads(void)
     sky_queue_close(q);
 }
 
+static void planes(void)
+{
+    enum { MOST = 100, PLANE = 128 };
+    uint8_t from[3 * MOST], to[3 * PLANE], want[3 * PLANE];
+    int differ = 0;
+    for (int i = 0; i < 3 * MOST; i++)
+        from[i] = (uint8_t)sky_mix64(11, (uint64_t)i);
+    for (int n = 0; n <= MOST; n++) {
+        memset(to, 7, sizeof to); /* what lies beyond n pixels stays */
+        memset(want, 7, sizeof want);
+        for (int i = 0; i < 3 * n; i++)
+            want[i % 3 * PLANE + i / 3] = from[i];
+        sky_split3(to, PLANE, from, (size_t)n);
+        differ += memcmp(to, want, sizeof to) != 0;
+    }
+    OK(differ == 0, "pixels of three bytes split into planes, 0 to %d pixels (%d differ)", MOST, differ);
+}
+
 int main(void)
 {
     crc();
+    planes();
     sha();
     dtypes();
     yaml();

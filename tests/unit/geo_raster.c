@@ -211,9 +211,35 @@ static void readers(void)
     }
 }
 
+/* A whole JPEG is read in a way of its own (photo.c); windows and single bands are not. */
+static void photos(void)
+{
+    static const char *const file[] = {"flood3i/Images/a_0_0.jpg", "odd.jpg"}; /* odd: 37 x 23, no multiple of 16 pixels */
+    for (int k = 0; k < 2; k++) {
+        char path[64];
+        sky_err e = {0};
+        sky_geo *g = NULL;
+        snprintf(path, sizeof path, "tests/data/%s", file[k]);
+        int rc = sky_geo_open(&g, path, &e), w = rc ? 0 : sky_geo_get(g)->width, h = rc ? 0 : sky_geo_get(g)->height;
+        size_t n = (size_t)w * (size_t)h, differ = 0;
+        uint8_t *all = sky_alloc(3 * n), *one = sky_alloc(n);
+        rc = rc ? rc : sky_geo_read(g, 0, 0, w, h, NULL, 0, SKY_U8, all, &e);
+        for (int b = 1; b <= 3 && !rc; b++) {
+            rc = sky_geo_read(g, 0, 0, w, h, &b, 1, SKY_U8, one, &e);
+            for (size_t i = 0; i < n; i++)
+                differ += one[i] != all[(size_t)(b - 1) * n + i];
+        }
+        OK(!rc && n && !differ, "%s, %dx%d: whole is as band by band (%zu differ) %s", file[k], w, h, differ, e.msg);
+        sky_free(all);
+        sky_free(one);
+        sky_geo_close(g);
+    }
+}
+
 int main(void)
 {
     facts();
+    photos();
     references();
     damage();
     polygons();
