@@ -23,6 +23,9 @@ json_t *sky_json_copy(const json_t *j);
  * always a string). Anchors, aliases, tags and several documents are refused by name and line. */
 int sky_yaml_parse(json_t **out, const char *p, size_t n, const char *where, sky_err *e) SKY_MUST_USE;
 int sky_yaml_load(json_t **out, const char *path, sky_err *e) SKY_MUST_USE; /* 1 MiB limit */
+/* Also the line of every key of a mapping, as a member of the object `lines` under the key's path ("data.train"), for
+ * messages about what was read; NULL: not wanted. */
+int sky_yaml_parse_lines(json_t **out, json_t *lines, const char *p, size_t n, const char *where, sky_err *e) SKY_MUST_USE;
 
 /* Typed members of object o. `required` 0: *v is left as it is when the key is absent. */
 int sky_json_str(const json_t *o, const char *key, int required, const char **v, const char *where, sky_err *e) SKY_MUST_USE;

@@ -15,6 +15,8 @@ typedef struct {
     yaml_parser_t parser;
     const char *where;
     sky_err *e;
+    json_t *lines; /* path of every key -> its line, or NULL */
+    sky_buf path;  /* of the mapping that is being read, with a dot at the end unless empty */
 } yaml_in;
 
 static int fail_at(yaml_in *y, const yaml_mark_t *m, const char *what)
@@ -84,6 +86,24 @@ static int sequence(yaml_in *y, int depth, json_t *list)
     }
 }
 
+/* The line of the key `name` of the mapping being read; the path then is that of its value. */
+static int note_line(yaml_in *y, const char *name, size_t line)
+{
+    if (!y->lines)
+        return SKY_OK;
+    sky_buf_puts(&y->path, name);
+    int bad = y->path.bad || json_object_set_new(y->lines, y->path.p, json_integer((json_int_t)line));
+    sky_buf_puts(&y->path, ".");
+    return bad || y->path.bad ? sky_fail(y->e, SKY_ENOMEM, "%s: out of memory", y->where) : SKY_OK;
+}
+
+static void leave_path(yaml_in *y, size_t n)
+{
+    y->path.n = n;
+    if (y->path.p)
+        y->path.p[n] = 0;
+}
+
 static int pair(yaml_in *y, const yaml_event_t *key, int depth, json_t *map)
 {
     if (key->type != YAML_SCALAR_EVENT)
@@ -95,11 +115,15 @@ static int pair(yaml_in *y, const yaml_event_t *key, int depth, json_t *map)
         return fail_at(y, &key->start_mark, "the same key twice");
     yaml_event_t ev;
     json_t *v = NULL;
-    int rc = next_event(y, &ev);
+    size_t outer = y->path.n;
+    int rc = note_line(y, name, key->start_mark.line + 1);
+    if (!rc)
+        rc = next_event(y, &ev);
     if (rc)
         return rc;
     rc = value(y, &ev, depth, &v);
     yaml_event_delete(&ev);
+    leave_path(y, outer);
     if (!rc && json_object_set_new(map, name, v)) /* also refuses invalid UTF-8, which libyaml has excluded */
         rc = sky_fail(y->e, SKY_ENOMEM, "%s: out of memory", y->where);
     return rc;
@@ -183,13 +207,19 @@ static int document(yaml_in *y, json_t **out)
 
 int sky_yaml_parse(json_t **out, const char *p, size_t n, const char *where, sky_err *e)
 {
-    yaml_in y = {.where = where, .e = e};
+    return sky_yaml_parse_lines(out, NULL, p, n, where, e);
+}
+
+int sky_yaml_parse_lines(json_t **out, json_t *lines, const char *p, size_t n, const char *where, sky_err *e)
+{
+    yaml_in y = {.where = where, .e = e, .lines = lines};
     *out = NULL;
     if (!yaml_parser_initialize(&y.parser))
         return sky_fail(e, SKY_ENOMEM, "%s: out of memory", where);
     yaml_parser_set_input_string(&y.parser, (const unsigned char *)p, n);
     int rc = document(&y, out);
     yaml_parser_delete(&y.parser);
+    sky_buf_free(&y.path);
     if (rc) {
         json_decref(*out);
         *out = NULL;
