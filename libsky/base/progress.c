@@ -13,6 +13,7 @@ struct sky_progress {
     int json;
     uint64_t items, bytes, total;
     double begin, shown;
+    char text[120]; /* instead of the bytes, when it is not empty */
 };
 
 static double now(void)
@@ -53,8 +54,21 @@ static void show(const sky_progress *p, double t, int last)
     char of[32] = "";
     if (p->total)
         snprintf(of, sizeof of, "/%llu", (unsigned long long)p->total);
-    fprintf(stderr, "\r%s: %llu%s %s, %.1f/s, %.1f MB/s%s\033[K%s", p->prog, (unsigned long long)p->items, of, p->what, rate,
-            s > 0 ? (double)p->bytes / s / 1e6 : 0, eta, last ? "\n" : "");
+    char more[sizeof p->text];
+    if (p->text[0])
+        memcpy(more, p->text, sizeof more);
+    else
+        snprintf(more, sizeof more, "%.1f MB/s", s > 0 ? (double)p->bytes / s / 1e6 : 0);
+    fprintf(stderr, "\r%s: %llu%s %s, %.1f/s, %s%s\033[K%s", p->prog, (unsigned long long)p->items, of, p->what, rate, more, eta, last ? "\n" : "");
+}
+
+void sky_progress_text(sky_progress *p, const char *text)
+{
+    if (!p)
+        return;
+    pthread_mutex_lock(&p->lock);
+    snprintf(p->text, sizeof p->text, "%s", text);
+    pthread_mutex_unlock(&p->lock);
 }
 
 void sky_progress_add(sky_progress *p, uint64_t items, uint64_t bytes)
