@@ -123,6 +123,10 @@ status 0 "--info" "$pack" --info "$tmp/s-000.sky"
 [ "$(grep -c '^provenance' "$tmp/out")" = 2 ] && grep -q 'shard-size' "$tmp/out"
 ok $? "shows the chain of programs"
 
+"$pack" --progress json -o "$tmp/prog.sky" "$tmp/a.sky" 2>"$tmp/err"
+grep -qx '{"program":"sky-pack","records":30,"total":0,"bytes":'"$(stat -c '%s,"total_bytes":%s' "$tmp/a.sky")"',"seconds":[0-9.]*,"done":true}' "$tmp/err"
+ok $? "--progress json counts the bytes of the files against all of them"
+
 # ---- files
 status 4 "--extract makes its folder, not the one above" "$pack" --extract png -C "$tmp/no/x" "$tmp/a.sky"
 status 0 "--extract png, into a folder that it makes" "$pack" --extract png -C "$tmp/x" "$tmp/a.sky"
