@@ -12,6 +12,7 @@ BUILD   ?= build
 SAN     ?=
 VERSION := 0.1.0
 JOBS    ?= 2
+MPI     ?= auto
 FUZZ_SECONDS ?= 60
 
 CFLAGS  ?= -O2 -g
@@ -33,6 +34,21 @@ LIBS := -Wl,-Bstatic -ljansson -lyaml -lminizip -lpng -lzstd -lz -Wl,-Bdynamic -
 else
 LIBS := -ljansson -lyaml -lminizip -lpng -lzstd -lz -lm
 endif
+
+# Ranks over MPI: MPI=auto|yes|no. Only what uses train/comm.h is linked to it.
+MPICC ?= mpicc
+ifneq ($(MPI),no)
+MPI_CFLAGS := $(if $(filter 1/auto,$(STATIC)/$(MPI)),,$(shell $(MPICC) -showme:compile 2>/dev/null))
+MPI_LINK   := $(if $(MPI_CFLAGS),$(shell $(MPICC) -showme:link 2>/dev/null))
+endif
+ifneq ($(MPI_CFLAGS),)
+MPI_LIBS   := -Wl,--push-state,--as-needed $(MPI_LINK) -Wl,--pop-state
+MPI_CFLAGS += -DSKY_MPI
+else ifeq ($(MPI),yes)
+$(error MPI=yes, but '$(MPICC) -showme:compile' says nothing)
+endif
+$(BUILD)/libsky/train/comm_mpi.c.o: CPPFLAGS += $(MPI_CFLAGS)
+$(BUILD)/bin/sky-train $(BUILD)/tests/%: LIBS += $(MPI_LIBS)
 
 # Files that use an instruction set beyond the baseline carry it in their names and are entered only after CPUID.
 $(BUILD)/%.avx2.c.o:   override CFLAGS += -mavx2 -mfma
@@ -63,7 +79,7 @@ TESTS := $(filter-out $(GEO_TESTS:%=$(BUILD)/tests/%) $(GEO_BENCH:%=$(BUILD)/tes
 UNIT  := $(filter-out $(GEO_TESTS:%=$(BUILD)/tests/%),$(UNIT))
 endif
 
-FLAGS := $(CC) $(CFLAGS) $(CPPFLAGS) $(LDFLAGS) $(GDAL_CFLAGS) $(STATIC)
+FLAGS := $(CC) $(CFLAGS) $(CPPFLAGS) $(LDFLAGS) $(GDAL_CFLAGS) $(MPI_CFLAGS) $(STATIC)
 ifneq ($(FLAGS),$(file <$(BUILD)/flags))
 $(shell mkdir -p $(BUILD))$(file >$(BUILD)/flags,$(FLAGS))
 endif
@@ -128,6 +144,9 @@ check: setup ## the README's test command: set up, build, run every test
 check-built: tests
 	@BUILD=$(BUILD) prove -j $(JOBS) $(UNIT) $(FUZZ:%=$(BUILD)/tests/fuzz_%) $(CLI_TESTS)
 
+check-long: setup ## the same with the full forms of long tests
+	@SKY_LONG=1 $(MAKE) --no-print-directory check-built
+
 demo: setup ## real imagery from files to a score and a picture, in out/toulouse
 	@$(MAKE) --no-print-directory all $(BUILD)/tests/seed-weights
 	@$(MAKE) --no-print-directory -f pipelines/toulouse.mk BUILD=$(BUILD)
@@ -170,9 +189,9 @@ help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST)
 
 print-config: ## show what was found
-	@echo 'CC=$(CC)  CFLAGS=$(CFLAGS)'; echo 'GDAL=$(if $(GDAL_LIBS),yes,no)  TOOLS=$(TOOLS)  STATIC=$(STATIC)'
+	@echo 'CC=$(CC)  CFLAGS=$(CFLAGS)'; echo 'GDAL=$(if $(GDAL_LIBS),yes,no)  TOOLS=$(TOOLS)  STATIC=$(STATIC)  MPI=$(if $(MPI_CFLAGS),yes,no)'
 
-.PHONY: all tests setup demo check check-built bench asan fuzz fuzz-built install uninstall clean help print-config
+.PHONY: all tests setup demo check check-built check-long bench asan fuzz fuzz-built install uninstall clean help print-config
 .SECONDARY:
 %.d: ;
 Makefile: ;
