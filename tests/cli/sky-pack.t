@@ -1,7 +1,7 @@
 #!/bin/bash
 # sky-pack at the command line: what it writes, says and returns, also when disk, memory, pipe or patience run out.
 cd "$(dirname "$0")/../.." || exit 1
-bin=$PWD/${BUILD:-build}
+bin=$(cd "${BUILD:-build}" && pwd)
 pack=$bin/bin/sky-pack
 tmp=$(mktemp -d) || exit 1
 tmp=$(cd "$tmp" && pwd)
