@@ -71,6 +71,7 @@ ASAN_ENV  := LSAN_OPTIONS=suppressions=tests/lsan.supp:print_suppressions=0 ASAN
 LIB   := $(BUILD)/libsky.a
 GEO   := $(BUILD)/libskygeo.a
 BIN   := $(TOOLS:%=$(BUILD)/bin/%)
+SHARE := $(BUILD)/share/skysense/datasets $(BUILD)/share/skysense/configs
 UNIT  := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/*.c))
 FUZZ  := $(patsubst tests/fuzz/%.c,%,$(filter-out tests/fuzz/replay.c,$(wildcard tests/fuzz/*.c)))
 TESTS := $(patsubst %.c,$(BUILD)/tests/%,$(notdir $(TEST_SRC))) $(FUZZ:%=$(BUILD)/tests/fuzz_%)
@@ -84,7 +85,14 @@ ifneq ($(FLAGS),$(file <$(BUILD)/flags))
 $(shell mkdir -p $(BUILD))$(file >$(BUILD)/flags,$(FLAGS))
 endif
 
-all: $(BIN) ## build the tools into build/bin
+all: $(BIN) $(SHARE) ## build the tools into build/bin
+
+# The tools find descriptors and configurations beside their own folder, as in PREFIX, wherever BUILD is.
+$(BUILD)/share/skysense/datasets: LINK := $(CURDIR)/formats/datasets
+$(BUILD)/share/skysense/configs:  LINK := $(CURDIR)/pipelines
+$(SHARE):
+	@mkdir -p $(@D)
+	@ln -sfn '$(LINK)' $@
 
 $(BUILD)/%.c.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
