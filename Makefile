@@ -48,6 +48,9 @@ else ifeq ($(MPI),yes)
 $(error MPI=yes, but '$(MPICC) -showme:compile' says nothing)
 endif
 $(BUILD)/libsky/train/comm_mpi.c.o: CPPFLAGS += $(MPI_CFLAGS)
+# For --version: "mpicc: Open MPI 4.1.4 (Language: C)" becomes "MPI 4.1.4 (Open MPI)".
+MPI_TEXT := $(if $(MPI_CFLAGS),$(shell $(MPICC) -showme:version 2>/dev/null | sed -nE 's/.*(Open MPI) ([0-9.]+).*/MPI \2 (\1)/p'))
+$(BUILD)/cmd/sky-infer.c.o $(BUILD)/cmd/sky-train.c.o: CPPFLAGS += -DSKY_MPI_TEXT='"$(or $(MPI_TEXT),MPI: not built in)"'
 $(BUILD)/bin/sky-train $(BUILD)/tests/%: LIBS += $(MPI_LIBS)
 
 # Files that use an instruction set beyond the baseline carry it in their names and are entered only after CPUID.
@@ -197,7 +200,7 @@ help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST)
 
 print-config: ## show what was found
-	@echo 'CC=$(CC)  CFLAGS=$(CFLAGS)'; echo 'GDAL=$(if $(GDAL_LIBS),yes,no)  TOOLS=$(TOOLS)  STATIC=$(STATIC)  MPI=$(if $(MPI_CFLAGS),yes,no)'
+	@echo 'CC=$(CC)  CFLAGS=$(CFLAGS)'; echo 'GDAL=$(if $(GDAL_LIBS),yes,no)  TOOLS=$(TOOLS)  STATIC=$(STATIC)  MPI=$(if $(MPI_CFLAGS),$(or $(MPI_TEXT),yes),no)'
 
 .PHONY: all tests setup demo check check-built check-long bench asan fuzz fuzz-built install uninstall clean help print-config
 .SECONDARY:

@@ -443,7 +443,7 @@ int main(int argc, char **argv)
         {0},
     };
     char versions[200];
-    snprintf(versions, sizeof versions, "cpu: %s (up to %s here)\nCUDA: not built in\nNCCL: not built in\nMPI: not built in\n",
+    snprintf(versions, sizeof versions, "cpu: %s (up to %s here)\nCUDA: not built in\nNCCL: not built in\n" SKY_MPI_TEXT "\n",
              sky_cpu_level_name(sky_cpu_level_get()), sky_cpu_level_name(sky_cpu_detect()));
     sky_cli cli = {.prog = "sky-infer",
                    .summary = "segment query samples from one labelled prompt each",
