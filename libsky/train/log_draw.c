@@ -210,7 +210,7 @@ static int run(const char *script, sky_buf *out, sky_err *e)
     int broken = err ? 0 : read_all(fd[0], out);
     close(fd[0]);
     if (err == ENOENT)
-        return sky_fail(e, SKY_EIO, "no curves are drawn: gnuplot is not installed (%s can be run elsewhere)", script), 1;
+        return sky_fail(e, SKY_EIO, "gnuplot is not installed (%s can be run where it is)", script), 1;
     if (err) {
         errno = err;
         return sky_fail_errno(e, SKY_EIO, "gnuplot");
@@ -237,7 +237,7 @@ int sky_log_draw(const char *log, const char *svg, sky_err *e)
     sky_buf text = {0}, picture = {0};
     int rc = s && script ? read_log(s, log, e) : sky_fail(e, SKY_ENOMEM, "%s: out of memory", svg);
     if (!rc && !s->n) {
-        sky_fail(e, SKY_EUSAGE, "no curves are drawn: %s has no steps yet", log);
+        sky_fail(e, SKY_EUSAGE, "%s has no steps yet", log);
         rc = 1;
     }
     if (!rc) {
