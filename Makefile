@@ -158,6 +158,10 @@ check-built: tests
 check-long: setup ## the same with the full forms of long tests
 	@SKY_LONG=1 $(MAKE) --no-print-directory check-built
 
+check-slurm: setup ## the job scripts under a Slurm started for it (root, packages munge and slurm-wlm)
+	@$(MAKE) --no-print-directory $(BUILD)/tests/comm_ring
+	@BUILD=$(BUILD) prove tests/slurm.sh
+
 demo: setup ## real imagery from files to a score and a picture, in out/toulouse
 	@$(MAKE) --no-print-directory all $(BUILD)/tests/seed-weights
 	@$(MAKE) --no-print-directory -f pipelines/toulouse.mk BUILD=$(BUILD)
@@ -202,7 +206,7 @@ help: ## list these targets
 print-config: ## show what was found
 	@echo 'CC=$(CC)  CFLAGS=$(CFLAGS)'; echo 'GDAL=$(if $(GDAL_LIBS),yes,no)  TOOLS=$(TOOLS)  STATIC=$(STATIC)  MPI=$(if $(MPI_CFLAGS),$(or $(MPI_TEXT),yes),no)'
 
-.PHONY: all tests setup demo check check-built check-long bench asan fuzz fuzz-built install uninstall clean help print-config
+.PHONY: all tests setup demo check check-built check-long check-slurm bench asan fuzz fuzz-built install uninstall clean help print-config
 .SECONDARY:
 %.d: ;
 Makefile: ;

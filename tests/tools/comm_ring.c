@@ -3,7 +3,8 @@
  *   comm_ring check                          every call against numbers that each rank works out for itself, to the bit
  *   comm_ring train STATE STEPS MS [R HOW N] pretend training: STEPS steps of MS milliseconds, each with sums of
  *                                            statistics and of gradients in buckets; the step and a weight are kept in
- *                                            the file STATE and continued from there. In step N rank R ends by HOW:
+ *                                            the file STATE and continued from there. USR1 to any rank: all stop after
+ *                                            the step at hand, with status 0. In step N rank R ends by HOW:
  *                                            kill, exit, abort (the loss is not finite) or cut (it stops, alive, and
  *                                            answers no more) */
 #include "base/hash.h"
@@ -219,6 +220,9 @@ typedef struct {
     double weight;
 } state;
 
+static volatile sig_atomic_t asked;
+static void ask(int sig) { asked = sig; }
+
 static void keep(const char *path, const state *s)
 {
     char tmp[4096];
@@ -246,7 +250,9 @@ static int train(int argc, char **argv)
     float *g = get((size_t)N * SIZE * sizeof *g);
     sky_buckets *b;
     must(sky_buckets_open(&b, k, g, (int64_t)N * SIZE, at, N, 1 << 20, &err));
-    for (const int last = atoi(argv[3]); s.step < last; s.step++) {
+    double stop = 0;
+    signal(SIGUSR1, ask);
+    for (const int last = atoi(argv[3]); s.step < last && !stop; s.step++) {
         if (argc == 8 && k->rank == atoi(argv[5]) && s.step == atoi(argv[7]))
             end_by(argv[6]);
         double loss = number(k->rank, s.step);
@@ -266,6 +272,8 @@ static int train(int argc, char **argv)
             fflush(stdout);
             keep(argv[2], &(state){s.step + 1, s.weight});
         }
+        stop = asked != 0;
+        must(sky_comm_sum(k, &stop, 1, SKY_F64, &err));
     }
     sky_buckets_close(b);
     sky_free(g);
