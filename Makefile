@@ -12,7 +12,6 @@ BUILD   ?= build
 SAN     ?=
 VERSION := 0.1.0
 JOBS    ?= 2
-MPI     ?= auto
 FUZZ_SECONDS ?= 60
 
 CFLAGS  ?= -O2 -g
@@ -35,23 +34,28 @@ else
 LIBS := -ljansson -lyaml -lminizip -lpng -lzstd -lz -lm
 endif
 
-# Ranks over MPI: MPI=auto|yes|no. Only what uses train/comm.h is linked to it.
-MPICC ?= mpicc
-ifneq ($(MPI),no)
-MPI_CFLAGS := $(if $(filter 1/auto,$(STATIC)/$(MPI)),,$(shell $(MPICC) -showme:compile 2>/dev/null))
-MPI_LINK   := $(if $(MPI_CFLAGS),$(shell $(MPICC) -showme:link 2>/dev/null))
+# CUDA: auto (built when nvcc is found), yes (an error without it) or no. The runtime is linked in, cuBLASLt opened at run
+# time, so the programs also run where there is no GPU.
+CUDA ?= auto
+NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
+HAVE_CUDA := $(if $(filter no,$(CUDA)),no,$(if $(NVCC),yes,no))
+ifeq ($(CUDA)$(HAVE_CUDA),yesno)
+$(error CUDA=yes, but there is no nvcc: put it on PATH or say NVCC=/path/to/nvcc)
 endif
-ifneq ($(MPI_CFLAGS),)
-MPI_LIBS   := -Wl,--push-state,--as-needed $(MPI_LINK) -Wl,--pop-state
-MPI_CFLAGS += -DSKY_MPI
-else ifeq ($(MPI),yes)
-$(error MPI=yes, but '$(MPICC) -showme:compile' says nothing)
+CUDA_ARCHS ?= 80 90 100
+CU_SRC := $(sort $(wildcard kernels/*.cu))
+ifeq ($(HAVE_CUDA),yes)
+CUDA_HOME  := $(patsubst %/bin/,%,$(dir $(NVCC)))
+CUDA_MAJOR := $(shell $(NVCC) --version | sed -n 's/.*release \([0-9]*\).*/\1/p')
+NVFLAGS    ?= -O3 -lineinfo $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) \
+              -gencode arch=compute_$(lastword $(CUDA_ARCHS)),code=compute_$(lastword $(CUDA_ARCHS))
+override NVFLAGS += -std=c++17 --extended-lambda -Xcompiler -Wall,-Wextra,-fvisibility=hidden,-fno-threadsafe-statics
+LIBS += -L$(CUDA_HOME)/lib64 -lcudart_static -ldl -lrt
+KERNELS := $(CU_SRC:%=$(BUILD)/%.o)
+else
+KERNELS := $(BUILD)/kernels/none.c.o
 endif
-$(BUILD)/libsky/train/comm_mpi.c.o: CPPFLAGS += $(MPI_CFLAGS)
-# For --version: "mpicc: Open MPI 4.1.4 (Language: C)" becomes "MPI 4.1.4 (Open MPI)".
-MPI_TEXT := $(if $(MPI_CFLAGS),$(shell $(MPICC) -showme:version 2>/dev/null | sed -nE 's/.*(Open MPI) ([0-9.]+).*/MPI \2 (\1)/p'))
-$(BUILD)/cmd/sky-infer.c.o $(BUILD)/cmd/sky-train.c.o: CPPFLAGS += -DSKY_MPI_TEXT='"$(or $(MPI_TEXT),MPI: not built in)"'
-$(BUILD)/bin/sky-train $(BUILD)/tests/%: LIBS += $(MPI_LIBS)
+CXX := $(shell command -v $(CXX) 2>/dev/null)
 
 # Files that use an instruction set beyond the baseline carry it in their names and are entered only after CPUID.
 $(BUILD)/%.avx2.c.o:   override CFLAGS += -mavx2 -mfma
@@ -74,7 +78,6 @@ ASAN_ENV  := LSAN_OPTIONS=suppressions=tests/lsan.supp:print_suppressions=0 ASAN
 LIB   := $(BUILD)/libsky.a
 GEO   := $(BUILD)/libskygeo.a
 BIN   := $(TOOLS:%=$(BUILD)/bin/%)
-SHARE := $(BUILD)/share/skysense/datasets $(BUILD)/share/skysense/configs
 UNIT  := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/*.c))
 FUZZ  := $(patsubst tests/fuzz/%.c,%,$(filter-out tests/fuzz/replay.c,$(wildcard tests/fuzz/*.c)))
 TESTS := $(patsubst %.c,$(BUILD)/tests/%,$(notdir $(TEST_SRC))) $(FUZZ:%=$(BUILD)/tests/fuzz_%)
@@ -83,25 +86,23 @@ TESTS := $(filter-out $(GEO_TESTS:%=$(BUILD)/tests/%) $(GEO_BENCH:%=$(BUILD)/tes
 UNIT  := $(filter-out $(GEO_TESTS:%=$(BUILD)/tests/%),$(UNIT))
 endif
 
-FLAGS := $(CC) $(CFLAGS) $(CPPFLAGS) $(LDFLAGS) $(GDAL_CFLAGS) $(MPI_CFLAGS) $(STATIC)
+FLAGS := $(CC) $(CFLAGS) $(CPPFLAGS) $(LDFLAGS) $(GDAL_CFLAGS) $(STATIC) $(HAVE_CUDA) $(NVCC) $(NVFLAGS)
 ifneq ($(FLAGS),$(file <$(BUILD)/flags))
 $(shell mkdir -p $(BUILD))$(file >$(BUILD)/flags,$(FLAGS))
 endif
 
-all: $(BIN) $(SHARE) ## build the tools into build/bin
-
-# The tools find descriptors and configurations beside their own folder, as in PREFIX, wherever BUILD is.
-$(BUILD)/share/skysense/datasets: LINK := $(CURDIR)/formats/datasets
-$(BUILD)/share/skysense/configs:  LINK := $(CURDIR)/pipelines
-$(SHARE):
-	@mkdir -p $(@D)
-	@ln -sfn '$(LINK)' $@
+all: $(BIN) ## build the tools into build/bin
 
 $(BUILD)/%.c.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-$(LIB): $(LIB_SRC:%=$(BUILD)/%.o)
+# A compiler cache in front of CC is used here too.
+$(BUILD)/%.cu.o: %.cu $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(filter ccache,$(firstword $(CC))) $(NVCC) $(NVFLAGS) -Ilibsky -Ikernels -DSKY_CUDA_MAJOR='"$(CUDA_MAJOR)"' -MMD -MP -c -o $@ $<
+
+$(LIB): $(LIB_SRC:%=$(BUILD)/%.o) $(KERNELS)
 	@rm -f $@
 	$(AR) rcs $@ $^
 $(GEO): $(GEO_SRC:%=$(BUILD)/%.o)
@@ -143,7 +144,24 @@ $(BUILD)/tests/fuzz_%: $(BUILD)/tests/fuzz/%.c.o $(BUILD)/tests/fuzz/replay.c.o 
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
-tests: all $(TESTS) ## build the test programs into build/tests
+# The operations of a device against the CPU's, and the same with the kernels run on the CPU (tests/emulate/cuda_emu.h).
+EMULATED := $(filter-out %/kernels/blas.cu.o,$(CU_SRC:%=$(BUILD)/emulate/%.o)) $(BUILD)/emulate/tests/emulate/cuda_emu.cpp.o $(BUILD)/emulate/tests/emulate/blas.cpp.o
+$(BUILD)/emulate/%.o: % $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(CXX) -x c++ -std=c++17 -O1 -g -Wall -Wextra -Wno-unused-function -ffp-contract=off -fno-threadsafe-statics $(SAN) -DSKY_EMULATE \
+	  -Ilibsky -Ikernels -Itests -MMD -MP -c -o $@ $<
+$(BUILD)/tests/device_ops: $(patsubst %.c,$(BUILD)/%.c.o,$(wildcard tests/device/*.c)) $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(BUILD)/tests/emulated_ops: $(patsubst %.c,$(BUILD)/%.c.o,$(wildcard tests/device/*.c)) $(EMULATED) $(LIB)
+	@mkdir -p $(@D)
+	$(CXX) $(SAN) -pthread -o $@ $^ $(LIBS)
+$(BUILD)/tests/emulated_golden: $(BUILD)/tests/golden.c.o $(patsubst %.c,$(BUILD)/%.c.o,$(wildcard tests/replay/*.c)) $(EMULATED) $(LIB)
+	@mkdir -p $(@D)
+	$(CXX) $(SAN) -pthread -o $@ $^ $(LIBS)
+DEVICE_TESTS := $(BUILD)/tests/device_ops $(if $(CXX),$(BUILD)/tests/emulated_ops $(BUILD)/tests/emulated_golden)
+
+tests: all $(TESTS) $(DEVICE_TESTS) ## build the test programs into build/tests
 
 setup: ## install missing packages, or say which ones are missing
 	@sh pipelines/setup.sh
@@ -153,14 +171,7 @@ check: setup ## the README's test command: set up, build, run every test
 	@$(MAKE) --no-print-directory check-built
 
 check-built: tests
-	@BUILD=$(BUILD) prove -j $(JOBS) $(UNIT) $(FUZZ:%=$(BUILD)/tests/fuzz_%) $(CLI_TESTS)
-
-check-long: setup ## the same with the full forms of long tests
-	@SKY_LONG=1 $(MAKE) --no-print-directory check-built
-
-check-slurm: setup ## the job scripts under a Slurm started for it (root, packages munge and slurm-wlm)
-	@$(MAKE) --no-print-directory $(BUILD)/tests/comm_ring
-	@BUILD=$(BUILD) prove tests/slurm.sh
+	@BUILD=$(BUILD) prove -j $(JOBS) $(UNIT) $(filter %_ops,$(DEVICE_TESTS)) $(FUZZ:%=$(BUILD)/tests/fuzz_%) $(CLI_TESTS)
 
 demo: setup ## real imagery from files to a score and a picture, in out/toulouse
 	@$(MAKE) --no-print-directory all $(BUILD)/tests/seed-weights
@@ -204,9 +215,10 @@ help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST)
 
 print-config: ## show what was found
-	@echo 'CC=$(CC)  CFLAGS=$(CFLAGS)'; echo 'GDAL=$(if $(GDAL_LIBS),yes,no)  TOOLS=$(TOOLS)  STATIC=$(STATIC)  MPI=$(if $(MPI_CFLAGS),$(or $(MPI_TEXT),yes),no)'
+	@echo 'CC=$(CC)  CFLAGS=$(CFLAGS)'; echo 'GDAL=$(if $(GDAL_LIBS),yes,no)  TOOLS=$(TOOLS)  STATIC=$(STATIC)'
+	@echo 'CUDA=$(HAVE_CUDA)  NVCC=$(NVCC)  CUDA_ARCHS=$(CUDA_ARCHS)  CXX=$(CXX) (tests of the kernels without a GPU)'
 
-.PHONY: all tests setup demo check check-built check-long check-slurm bench asan fuzz fuzz-built install uninstall clean help print-config
+.PHONY: all tests setup demo check check-built bench asan fuzz fuzz-built install uninstall clean help print-config
 .SECONDARY:
 %.d: ;
 Makefile: ;

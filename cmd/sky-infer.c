@@ -5,6 +5,7 @@
 #include "data/corpus.h"
 #include "data/infer.h"
 #include "data/prompts.h"
+#include "tensor/backend.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -177,11 +178,7 @@ static int choose_config(tool *t, sky_err *e)
 
 static int open_device(tool *t, sky_err *e)
 {
-    if (!strcmp(t->o.device, "cpu") || !strcmp(t->o.device, "auto"))
-        return sky_ctx_open(&t->ctx, t->o.device, t->cli->threads, e);
-    if (!strncmp(t->o.device, "cuda", 4) && (!t->o.device[4] || t->o.device[4] == ':'))
-        return sky_fail(e, SKY_EDEVICE, "--device %s: this program was built without CUDA; it has: cpu", t->o.device);
-    return sky_fail(e, SKY_EUSAGE, "--device '%s': expected cpu, cuda, cuda:N or auto", t->o.device);
+    return sky_ctx_open(&t->ctx, t->o.device, t->cli->threads, e) ? sky_wrap(e, "--device") : SKY_OK;
 }
 
 static void warn_line(void *arg, const char *line) { sky_warn(arg, "%s", line); }
@@ -442,9 +439,10 @@ int main(int argc, char **argv)
         {"output", 'o', SKY_OPT_STR, &t.o.out, "FILE", "[- : standard output]", 0, 0},
         {0},
     };
-    char versions[200];
-    snprintf(versions, sizeof versions, "cpu: %s (up to %s here)\nCUDA: not built in\nNCCL: not built in\n" SKY_MPI_TEXT "\n",
-             sky_cpu_level_name(sky_cpu_level_get()), sky_cpu_level_name(sky_cpu_detect()));
+    char cuda[300], versions[400];
+    sky_cuda_version(cuda, sizeof cuda);
+    snprintf(versions, sizeof versions, "cpu: %s (up to %s here)\n%sMPI: not built in\n",
+             sky_cpu_level_name(sky_cpu_level_get()), sky_cpu_level_name(sky_cpu_detect()), cuda);
     sky_cli cli = {.prog = "sky-infer",
                    .summary = "segment query samples from one labelled prompt each",
                    .usage = "sky-infer -m WEIGHTS --prompts FILE [options] SHARDS...\n"

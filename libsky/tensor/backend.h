@@ -58,11 +58,12 @@ struct sky_backend {
     int (*open)(sky_dev **out, int index, int threads, sky_err *e); /* index -1: not given */
     void (*close)(sky_dev *d);                                      /* NULL allowed */
 
+    int own_memory; /* tensors must lie in memory of `alloc`; 0: host memory will do, and is where `alloc` gives it */
     int (*alloc)(sky_dev *d, void **p, size_t bytes, sky_err *e);   /* at least 64-byte aligned, contents undefined */
     void (*free)(sky_dev *d, void *p, size_t bytes);                /* p NULL allowed */
     int (*put)(sky_dev *d, sky_tensor *y, const void *host, sky_err *e);
     int (*get)(sky_dev *d, void *host, const sky_tensor *x, sky_err *e);
-    int (*move)(sky_dev *d, void *dst, const void *src, size_t bytes, sky_err *e); /* dst < src, may overlap */
+    int (*move)(sky_dev *d, void *dst, const void *src, size_t bytes, sky_err *e); /* apart, or dst < src: those may overlap */
 
     int (*linear)(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *w, const sky_tensor *b, sky_act act, const sky_tensor *residual, sky_err *e);
     int (*matmul)(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *w, const sky_tensor *residual, sky_err *e); /* residual may be y */
@@ -159,6 +160,8 @@ struct sky_backend {
     int (*lerp)(sky_dev *d, sky_tensor *y, const sky_tensor *x, float t, sky_err *e);                      /* y += t*(x-y), for running averages of weights */
 };
 
-extern const sky_backend sky_backend_cpu; /* cpu/backend.c */
+extern const sky_backend sky_backend_cpu;     /* cpu/backend.c */
+const sky_backend *sky_backend_cuda(void);    /* kernels/; NULL: not in this build */
+void sky_cuda_version(char *buf, size_t n);   /* lines for --version, each ended */
 
 #endif

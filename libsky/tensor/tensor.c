@@ -35,15 +35,15 @@ const char *sky_shape_str(const sky_tensor *t, char buf[96])
 
 /* ---- context ----------------------------------------------------------------------------------------------- */
 
-static const sky_backend *const backends[] = {&sky_backend_cpu};
-enum { BACKENDS = sizeof backends / sizeof backends[0] };
-
 /* "name" or "name:index"; index -1 when not given. */
 static int parse_device(const char *device, const sky_backend **be, int *index, sky_err *e)
 {
     const char *colon = strchr(device, ':');
     size_t n = colon ? (size_t)(colon - device) : strlen(device);
+    int cuda = n == 4 && !memcmp(device, "cuda", n);
     *index = -1;
+    if (!cuda && (n != 3 || memcmp(device, "cpu", n)))
+        return sky_fail(e, SKY_EUSAGE, "device '%s': expected cpu, cuda, cuda:N or auto", device);
     if (colon) {
         char *end;
         long v = strtol(colon + 1, &end, 10);
@@ -51,25 +51,24 @@ static int parse_device(const char *device, const sky_backend **be, int *index, 
             return sky_fail(e, SKY_EUSAGE, "device '%s': after ':' a device number is expected", device);
         *index = (int)v;
     }
-    for (int i = 0; i < BACKENDS; i++)
-        if (strlen(backends[i]->name) == n && !memcmp(backends[i]->name, device, n))
-            return *be = backends[i], SKY_OK;
-    char have[128] = "";
-    for (int i = 0, at = 0; i < BACKENDS; i++)
-        at += snprintf(have + at, sizeof have - (size_t)at, "%s%s", i ? ", " : "", backends[i]->name);
-    return sky_fail(e, SKY_EUSAGE, "device '%s' is not in this build; it has: %s", device, have);
+    *be = cuda ? sky_backend_cuda() : &sky_backend_cpu;
+    return *be ? SKY_OK : sky_fail(e, SKY_EDEVICE, "device '%s': this program was built without CUDA; it has: cpu", device);
 }
 
 int sky_ctx_open(sky_ctx *c, const char *device, int threads, sky_err *e)
 {
-    *c = (sky_ctx){.be = backends[0], .dry = 1};
+    *c = (sky_ctx){.be = &sky_backend_cpu, .dry = 1};
     int index = -1;
     if (strcmp(device, "auto")) {
         int rc = parse_device(device, &c->be, &index, e);
-        if (rc)
-            return rc;
+        return rc ? rc : c->be->open(&c->dev, index, threads, e);
     }
-    return c->be->open(&c->dev, index, threads, e);
+    const sky_backend *gpu = sky_backend_cuda();
+    if (gpu && gpu->open(&c->dev, index, threads, e) == SKY_OK) {
+        c->be = gpu;
+        return SKY_OK;
+    }
+    return c->be->open(&c->dev, index, threads, e); /* no driver, no GPU: the CPU, in silence */
 }
 
 static void free_arena(sky_ctx *c)

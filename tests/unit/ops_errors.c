@@ -163,7 +163,14 @@ static void devices(void)
     }
     sky_ctx t;
     sky_err e = {0};
-    OK(sky_ctx_open(&t, "auto", 1, &e) == SKY_OK && t.dry, "auto opens, dry");
+    OK(sky_ctx_open(&t, "auto", 1, &e) == SKY_OK && t.dry, "auto opens, dry: %s", t.be->name);
+    sky_ctx_close(&t);
+    sky_ctx no_gpu;
+    int rc = sky_ctx_open(&no_gpu, "cuda", 1, &e);
+    OK(rc == SKY_OK || (rc == SKY_EDEVICE && strstr(e.msg, "cuda")), "cuda opens, or says why not: %s", rc ? e.msg : "it does");
+    sky_ctx_close(&no_gpu);
+    if (sky_ctx_open(&t, "cpu", 1, &e))
+        return;
     int64_t n = (int64_t)1 << 40;
     sky_tensor huge = sky_new(&t, SKY_F32, 1, &n), y = sky_activate(&t, huge, SKY_ACT_RELU);
     OK(y.data && t.peak == (size_t)8 << 40, "a dry run of 8 TiB costs nothing");

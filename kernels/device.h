@@ -1,0 +1,92 @@
+/* device.h -- a CUDA device as a backend's device, and what the files of kernels/ share.
+ *
+ * All work of a device goes to one stream, in the order of the calls; only `get` waits. Each file defines its entries of
+ * the table as static functions and one sky_cuda_fill_... that puts them in. Results are written by one thread each and
+ * sums have a fixed order: no floating-point atomics anywhere. */
+#ifndef SKY_KERNELS_DEVICE_H
+#define SKY_KERNELS_DEVICE_H
+
+#include "machine.cuh"
+
+extern "C" {
+#include "base/mem.h"
+#include "tensor/backend.h"
+}
+
+struct sky_cuda_blas; /* blas.cu */
+
+/* A check of input bytes that a kernel made: place of the first bad one, reported by the next `get`. */
+struct sky_cuda_check {
+    const char *op, *what;
+    const uint8_t *data; /* device */
+    int64_t W, H, C;     /* C 0: bytes of a [B,H,W]; else NaN in a map [B,H,W,C] */
+    int64_t most;
+};
+enum { SKY_CUDA_CHECKS = 64 };
+
+struct sky_dev {
+    int index, sms;
+    cudaStream_t stream;
+    sky_cuda_blas *blas;
+    char *scratch;
+    size_t scratch_bytes;
+    char *small; /* for host arrays that kernels read: indices, weights per class */
+    size_t small_bytes;
+    unsigned long long *fault; /* device, [SKY_CUDA_CHECKS]: index of the first bad element, or all ones */
+    sky_cuda_check check[SKY_CUDA_CHECKS];
+    int checks;
+};
+
+/* rc of a runtime call or of the launches before it, as an error of operation `op`. */
+int sky_cuda_ok(cudaError_t rc, const char *op, sky_err *e);
+static inline int sky_cuda_launched(const char *op, sky_err *e) { return sky_cuda_ok(cudaGetLastError(), op, e); }
+
+/* At least n bytes of device memory until the next call; NULL: e says why. */
+void *sky_cuda_scratch(sky_dev *d, size_t n, const char *op, sky_err *e);
+/* A copy of host memory on the device, until the next call. */
+void *sky_cuda_small(sky_dev *d, const void *host, size_t n, const char *op, sky_err *e);
+/* Where a kernel notes the smallest index that fails check c; *slot NULL with an error. */
+int sky_cuda_checking(sky_dev *d, const sky_cuda_check *c, unsigned long long **slot, sky_err *e);
+
+/* ---- matrix products: blas.cu, and tests/emulate/blas.cpp. All row-major.
+ * y[M,N] = op(a) op(b) (+ bias[n]) (+ relu) (+ c[M,N]); op(a) [M,K]: a is [M,K], or [K,M] with ta; op(b) [K,N]: b is [K,N],
+ * or [N,K] with tb. a and b are both F32 (true FP32, no TF32) or both BF16 with F32 sums; y, c, bias F32. c may be y. */
+typedef struct {
+    const void *a, *b;
+    int ta, tb, bf16;
+    int64_t m, n, k, lda, ldb, ldc;
+    float *y;
+    const float *bias, *c; /* or NULL */
+} sky_cuda_gemm;
+int sky_cuda_blas_open(sky_cuda_blas **out, sky_err *e);
+void sky_cuda_blas_close(sky_cuda_blas *b);
+int sky_cuda_product(sky_dev *d, const sky_cuda_gemm *g, const char *op, sky_err *e);
+const char *sky_cuda_blas_version(void); /* "cuBLASLt 13.0.2", or why it cannot be loaded */
+
+/* ---- used across files */
+/* y = act(x * scale[n] + shift[n]) + residual, x [rows,n]; scale, shift, residual may be NULL; y may be x. pointwise.cu */
+int sky_cuda_finish(sky_dev *d, float *y, const float *x, const float *scale, const float *shift, sky_act act, const float *residual, int64_t rows, int64_t n, const char *op, sky_err *e);
+int sky_cuda_to_bf16(sky_dev *d, uint16_t *y, const float *x, int64_t n, const char *op, sky_err *e);
+int sky_cuda_to_f32(sky_dev *d, float *y, const uint16_t *x, int64_t n, const char *op, sky_err *e);
+
+void sky_cuda_fill_pointwise(sky_backend *b);
+void sky_cuda_fill_move(sky_backend *b);
+void sky_cuda_fill_reduce(sky_backend *b);
+void sky_cuda_fill_norm(sky_backend *b);
+void sky_cuda_fill_batchnorm(sky_backend *b);
+void sky_cuda_fill_image(sky_backend *b);
+void sky_cuda_fill_annotation(sky_backend *b);
+void sky_cuda_fill_loss(sky_backend *b);
+void sky_cuda_fill_optimizer(sky_backend *b);
+void sky_cuda_fill_product(sky_backend *b);
+void sky_cuda_fill_conv(sky_backend *b);
+void sky_cuda_fill_attention(sky_backend *b);
+void sky_cuda_fill_attention_backward(sky_backend *b);
+void sky_cuda_fill_window(sky_backend *b);
+void sky_cuda_fill_window_backward(sky_backend *b);
+
+static inline const float *f32(const sky_tensor *t) { return static_cast<const float *>(t->data); }
+static inline float *f32_out(const sky_tensor *t) { return static_cast<float *>(t->data); }
+static inline unsigned sky_blocks(int64_t n, int64_t each) { return static_cast<unsigned>((n + each - 1) / each); }
+
+#endif

@@ -1,0 +1,371 @@
+/* See cuda_emu.h. */
+#include "emulate/cuda_emu.h"
+
+#include <stdio.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+#include <utility>
+#include <vector>
+#if defined __SANITIZE_ADDRESS__
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+[[noreturn]] static void die(const char *what)
+{
+    printf("Bail out! emulation: %s (block %u,%u,%u thread %u of %u)\n", what, blockIdx.x, blockIdx.y, blockIdx.z, threadIdx.x, blockDim.x);
+    fflush(stdout);
+    abort();
+}
+
+/* ---- memory: every allocation ends at an inaccessible page and is itself inaccessible to host code ---------------- */
+
+enum { PAGE = 4096, ALIGN = 256 };
+struct allocation {
+    char *map, *p;
+    size_t mapped, bytes;
+};
+static std::vector<allocation> memory;
+static int opened;
+
+static void protect(int prot)
+{
+    for (const allocation &a : memory)
+        mprotect(a.map + PAGE, a.mapped - 2 * PAGE, prot);
+}
+void emu_open_memory(void)
+{
+    if (opened++ == 0)
+        protect(PROT_READ | PROT_WRITE);
+}
+void emu_close_memory(void)
+{
+    if (--opened == 0)
+        protect(PROT_NONE);
+}
+
+static const allocation *find(const void *p)
+{
+    for (const allocation &a : memory)
+        if ((const char *)p >= a.p && (const char *)p < a.p + a.bytes)
+            return &a;
+    return NULL;
+}
+void emu_check_pointer(const void *p)
+{
+    if (p && !find(p))
+        die("a kernel's pointer argument is not device memory");
+}
+
+cudaError_t cudaMalloc(void **p, size_t bytes)
+{
+    size_t size = ((bytes ? bytes : 1) + ALIGN - 1) / ALIGN * ALIGN, mapped = (size + PAGE - 1) / PAGE * PAGE + 2 * PAGE;
+    char *map = (char *)mmap(NULL, mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (map == MAP_FAILED)
+        return cudaErrorMemoryAllocation;
+    memory.push_back({map, map + mapped - PAGE - size, mapped, size});
+    *p = memory.back().p;
+    emu_open_memory();
+    memset(*p, 0xff, size); /* not a number, in every floating type */
+    emu_close_memory();
+    return cudaSuccess;
+}
+cudaError_t cudaFree(void *p)
+{
+    for (size_t i = 0; p && i < memory.size(); i++)
+        if (memory[i].p == p) {
+            munmap(memory[i].map, memory[i].mapped);
+            memory.erase(memory.begin() + (long)i);
+            return cudaSuccess;
+        }
+    return p ? cudaErrorInvalidValue : cudaSuccess;
+}
+cudaError_t cudaMemGetInfo(size_t *available, size_t *total) { return *available = *total = (size_t)8 << 30, cudaSuccess; }
+
+static void check_range(const void *p, size_t n)
+{
+    const allocation *a = find(p);
+    if (!a || (size_t)((const char *)p - a->p) + n > a->bytes)
+        die("a copy leaves its allocation");
+}
+cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpyKind kind, cudaStream_t)
+{
+    if (!bytes)
+        return cudaSuccess;
+    if (kind != cudaMemcpyDeviceToHost)
+        check_range(dst, bytes);
+    if (kind != cudaMemcpyHostToDevice)
+        check_range(src, bytes);
+    if (kind == cudaMemcpyDeviceToDevice && (char *)dst < (const char *)src + bytes && (const char *)src < (char *)dst + bytes)
+        die("a copy within the device overlaps itself");
+    emu_open_memory();
+    memcpy(dst, src, bytes);
+    emu_close_memory();
+    return cudaSuccess;
+}
+cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t)
+{
+    check_range(p, bytes);
+    emu_open_memory();
+    memset(p, value, bytes);
+    emu_close_memory();
+    return cudaSuccess;
+}
+
+cudaError_t cudaGetDeviceCount(int *n) { return *n = 1, cudaSuccess; }
+cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+cudaError_t cudaDeviceGetAttribute(int *v, cudaDeviceAttr a, int) { return *v = a == cudaDevAttrMultiProcessorCount ? 3 : 8, cudaSuccess; }
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned) { return *s = NULL, cudaSuccess; }
+cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaDriverGetVersion(int *v) { return *v = 0, cudaSuccess; }
+cudaError_t cudaRuntimeGetVersion(int *v) { return *v = 0, cudaSuccess; }
+static cudaError_t last = cudaSuccess;
+cudaError_t cudaGetLastError(void)
+{
+    cudaError_t e = last;
+    last = cudaSuccess;
+    return e;
+}
+const char *cudaGetErrorString(cudaError_t e) { return e == cudaSuccess ? "no error" : "emulated error"; }
+
+/* ---- fibers ------------------------------------------------------------------------------------------------------- */
+
+dim3 threadIdx, blockIdx, blockDim, gridDim;
+int emu_order;
+
+enum { MAX_THREADS = 1024, STACK = 256 << 10, GIVEN = 64 };
+enum wait_state { RUNS, AT_BARRIER, AT_EXCHANGE, ENDED };
+struct fiber {
+    ucontext_t context;
+    wait_state state;
+    dim3 index;
+    int kind;       /* of the exchange it waits in */
+    unsigned turns; /* exchanges so far: even and odd ones use different places, so a fast lane cannot overwrite */
+    char given[2][GIVEN];
+    std::vector<std::pair<void *, const void *>> copies; /* under way; NULL, NULL ends a group */
+};
+static fiber *fibers;
+static char *stacks;
+static ucontext_t scheduler;
+static int current, threads;
+static const std::function<void()> *running;
+static void *dynamic_shared;
+
+void *emu_dynamic_shared(void) { return dynamic_shared; }
+int emu_lane(void) { return current % 32; }
+
+static void fiber_main(void)
+{
+#if defined __SANITIZE_ADDRESS__
+    __sanitizer_finish_switch_fiber(NULL, NULL, NULL);
+#endif
+    (*running)();
+    fibers[current].state = ENDED;
+#if defined __SANITIZE_ADDRESS__
+    __sanitizer_start_switch_fiber(NULL, NULL, 0);
+#endif
+    swapcontext(&fibers[current].context, &scheduler);
+}
+
+static void switch_to(int i)
+{
+    current = i;
+    threadIdx = fibers[i].index;
+#if defined __SANITIZE_ADDRESS__
+    static const void *bottom;
+    static size_t size;
+    void *fake;
+    (void)bottom, (void)size;
+    __sanitizer_start_switch_fiber(&fake, stacks + (size_t)i * STACK, STACK);
+#endif
+    swapcontext(&scheduler, &fibers[i].context);
+#if defined __SANITIZE_ADDRESS__
+    __sanitizer_finish_switch_fiber(fake, NULL, NULL);
+#endif
+}
+
+/* What the main stack is, for the address sanitizer; asked once from the scheduler. */
+#if defined __SANITIZE_ADDRESS__
+#include <pthread.h>
+static void main_stack(const void **bottom, size_t *size)
+{
+    pthread_attr_t a;
+    void *p;
+    pthread_getattr_np(pthread_self(), &a);
+    pthread_attr_getstack(&a, &p, size);
+    pthread_attr_destroy(&a);
+    *bottom = p;
+}
+#endif
+
+static void wait_here(wait_state s)
+{
+    int me = current;
+    fibers[me].state = s;
+#if defined __SANITIZE_ADDRESS__
+    void *fake;
+    const void *bottom;
+    size_t size;
+    main_stack(&bottom, &size);
+    __sanitizer_start_switch_fiber(&fake, bottom, size);
+#endif
+    swapcontext(&fibers[me].context, &scheduler);
+#if defined __SANITIZE_ADDRESS__
+    __sanitizer_finish_switch_fiber(fake, NULL, NULL);
+#endif
+}
+
+void __syncthreads(void) { wait_here(AT_BARRIER); }
+
+const void *emu_exchange(int kind, const void *give, size_t bytes, int from)
+{
+    fiber *f = &fibers[current];
+    if (bytes > GIVEN)
+        die("an exchange of too many bytes");
+    f->kind = kind;
+    memcpy(f->given[f->turns++ % 2], give, bytes);
+    wait_here(AT_EXCHANGE);
+    return emu_given(from);
+}
+const void *emu_given(int lane)
+{
+    int other = current / 32 * 32 + lane;
+    return fibers[other < threads ? other : current].given[(fibers[current].turns - 1) % 2];
+}
+
+void mma_bf16(float c[4], const uint32_t a[4], const uint32_t b[2])
+{
+    uint32_t mine[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
+    emu_exchange(EMU_MMA, mine, sizeof mine, 0);
+    int g = emu_lane() / 4, t = 2 * (emu_lane() % 4);
+    for (int i = 0; i < 4; i++) {
+        int row = g + i / 2 * 8, column = t + i % 2;
+        float sum = c[i];
+        for (int k = 0; k < 16; k++) {
+            const uint32_t *left = (const uint32_t *)emu_given(row % 8 * 4 + k % 8 / 2), *right = (const uint32_t *)emu_given(column * 4 + k % 8 / 2);
+            uint32_t x = left[row / 8 + k / 8 * 2] >> (k % 2 * 16) & 0xffff, y = right[4 + k / 8] >> (k % 2 * 16) & 0xffff;
+            sum += __uint_as_float(x << 16) * __uint_as_float(y << 16);
+        }
+        c[i] = sum;
+    }
+}
+
+void async_copy16(void *shared, const void *global)
+{
+    if ((uintptr_t)shared % 16 || (uintptr_t)global % 16)
+        die("an asynchronous copy of 16 bytes is not aligned");
+    fibers[current].copies.push_back({shared, global});
+}
+void async_commit(void) { fibers[current].copies.push_back({NULL, NULL}); }
+void emu_async_wait(unsigned left)
+{
+    auto &c = fibers[current].copies;
+    unsigned groups = 0;
+    for (auto &x : c)
+        groups += !x.first;
+    while (groups > left) {
+        auto x = c.front();
+        c.erase(c.begin());
+        if (x.first)
+            memcpy(x.first, x.second, 16);
+        else
+            groups--;
+    }
+}
+
+/* Lanes of one warp that all wait in the same exchange go on. */
+static int release_warps(void)
+{
+    int released = 0;
+    for (int w = 0; w < threads; w += 32) {
+        int n = threads - w < 32 ? threads - w : 32, waiting = 0, ended = 0, kinds = 0;
+        for (int i = w; i < w + n; i++) {
+            waiting += fibers[i].state == AT_EXCHANGE;
+            ended += fibers[i].state == ENDED;
+            if (fibers[i].state == AT_EXCHANGE)
+                kinds |= 1 << fibers[i].kind;
+        }
+        if (waiting && ended)
+            die("a lane ended while its warp exchanges values");
+        if (waiting < n)
+            continue;
+        if (kinds & (kinds - 1))
+            die("lanes of a warp wait in different operations");
+        for (int i = w; i < w + n; i++)
+            fibers[i].state = RUNS;
+        released = 1;
+    }
+    return released;
+}
+
+static int release_block(void)
+{
+    int waiting = 0, ended = 0;
+    for (int i = 0; i < threads; i++) {
+        waiting += fibers[i].state == AT_BARRIER;
+        ended += fibers[i].state == ENDED;
+    }
+    if (waiting && ended)
+        die("a thread ended while others wait at a barrier");
+    for (int i = 0; waiting == threads && i < threads; i++)
+        fibers[i].state = RUNS;
+    return waiting == threads;
+}
+
+static void run_block(void)
+{
+    for (int i = 0; i < threads; i++) {
+        fiber *f = &fibers[i];
+        f->state = RUNS;
+        f->turns = 0;
+        f->copies.clear();
+        f->index = dim3((unsigned)i % blockDim.x, (unsigned)i / blockDim.x % blockDim.y, (unsigned)i / blockDim.x / blockDim.y);
+        getcontext(&f->context);
+        f->context.uc_stack.ss_sp = stacks + (size_t)i * STACK;
+        f->context.uc_stack.ss_size = STACK;
+        f->context.uc_link = NULL;
+        makecontext(&f->context, fiber_main, 0);
+    }
+    for (;;) {
+        int ran = 0, left = 0;
+        for (int k = 0; k < threads; k++) {
+            int i = emu_order ? threads - 1 - k : k;
+            if (fibers[i].state == RUNS) {
+                switch_to(i);
+                ran = 1;
+            }
+            left += fibers[i].state != ENDED;
+        }
+        if (!left)
+            return;
+        int released = release_warps();
+        released |= release_block();
+        if (!ran && !released)
+            die("threads wait for each other for ever");
+    }
+}
+
+void emu_run(dim3 grid, dim3 block, size_t shared, const std::function<void()> &body)
+{
+    int64_t blocks = (int64_t)grid.x * grid.y * grid.z;
+    threads = (int)(block.x * block.y * block.z);
+    if (threads < 1 || threads > MAX_THREADS || blocks < 1 || grid.x > 0x7fffffff || grid.y > 65535 || grid.z > 65535 || shared > 227 << 10)
+        die("a launch that the machine would refuse");
+    if (!fibers) {
+        fibers = new fiber[MAX_THREADS];
+        stacks = (char *)mmap(NULL, (size_t)MAX_THREADS * STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    }
+    running = &body;
+    gridDim = grid;
+    blockDim = block;
+    dynamic_shared = aligned_alloc(64, (shared + 63) / 64 * 64 + 64);
+    emu_open_memory();
+    for (int64_t i = 0; i < blocks; i++) {
+        int64_t b = emu_order ? blocks - 1 - i : i;
+        blockIdx = dim3((unsigned)(b % grid.x), (unsigned)(b / grid.x % grid.y), (unsigned)(b / grid.x / grid.y));
+        memset(dynamic_shared, 0xff, shared);
+        run_block();
+    }
+    emu_close_memory();
+    free(dynamic_shared);
+}

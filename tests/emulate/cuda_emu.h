@@ -1,0 +1,144 @@
+/* cuda_emu.h -- enough of CUDA to run the kernels of kernels/ on the CPU, so that their indexing, their launches and
+ * their synchronisation are tested where there is no GPU. Included by kernels/machine.cuh instead of the real headers.
+ *
+ * Blocks run one after the other. The threads of a block are fibers: each runs until it must wait (block barrier, or an
+ * exchange within its warp), then the next one runs. Because a thread runs far ahead of its neighbours, a missing barrier
+ * gives wrong numbers; running threads and blocks in descending order too (emu_order) catches those where the ascending
+ * order happens to be right. Stricter than the machine: a thread that ends while others wait for it, lanes of a warp that
+ * wait in different operations, a pointer argument that is not device memory, and host code that touches device memory
+ * end the program. It says nothing about speed, about memory ordering without a barrier, or about rounding of fused
+ * multiply-adds. */
+#ifndef SKY_TESTS_CUDA_EMU_H
+#define SKY_TESTS_CUDA_EMU_H
+
+#include <functional>
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <type_traits>
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __shared__ static
+#define __restrict__
+#define __launch_bounds__(...)
+#define __align__(n) __attribute__((aligned(n)))
+
+struct dim3 {
+    unsigned x, y, z;
+    dim3(unsigned a = 1, unsigned b = 1, unsigned c = 1) : x(a), y(b), z(c) {}
+};
+struct alignas(16) float4 { float x, y, z, w; };
+struct alignas(8) float2 { float x, y; };
+struct alignas(8) uint2 { uint32_t x, y; };
+struct alignas(16) uint4 { uint32_t x, y, z, w; };
+static inline float4 make_float4(float x, float y, float z, float w) { return float4{x, y, z, w}; }
+static inline float2 make_float2(float x, float y) { return float2{x, y}; }
+static inline uint2 make_uint2(uint32_t x, uint32_t y) { return uint2{x, y}; }
+extern dim3 threadIdx, blockIdx, blockDim, gridDim; /* of the fiber that runs */
+constexpr int warpSize = 32;
+
+/* ---- runtime */
+enum cudaError_t { cudaSuccess = 0, cudaErrorMemoryAllocation = 2, cudaErrorInvalidValue = 1 };
+enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
+enum { cudaFuncAttributeMaxDynamicSharedMemorySize = 8, cudaStreamNonBlocking = 1 };
+enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount, cudaDevAttrComputeCapabilityMajor, cudaDevAttrComputeCapabilityMinor };
+typedef struct emu_stream *cudaStream_t;
+cudaError_t cudaGetDeviceCount(int *n);
+cudaError_t cudaSetDevice(int i);
+cudaError_t cudaDeviceGetAttribute(int *v, cudaDeviceAttr a, int device);
+cudaError_t cudaMalloc(void **p, size_t bytes);
+cudaError_t cudaFree(void *p);
+cudaError_t cudaMemGetInfo(size_t *available, size_t *total);
+cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpyKind kind, cudaStream_t s);
+cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t s);
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned flags);
+cudaError_t cudaStreamDestroy(cudaStream_t s);
+cudaError_t cudaStreamSynchronize(cudaStream_t s);
+cudaError_t cudaGetLastError(void);
+cudaError_t cudaDriverGetVersion(int *v);
+cudaError_t cudaRuntimeGetVersion(int *v);
+const char *cudaGetErrorString(cudaError_t e);
+template <class K> cudaError_t cudaFuncSetAttribute(K, int, int) { return cudaSuccess; }
+
+/* ---- launches */
+extern int emu_order; /* 0: threads and blocks ascending; 1: descending */
+void emu_open_memory(void);  /* device memory may be touched ... */
+void emu_close_memory(void); /* ... until here */
+void emu_check_pointer(const void *p);
+void emu_run(dim3 grid, dim3 block, size_t shared, const std::function<void()> &body);
+void *emu_dynamic_shared(void);
+
+template <class T> void emu_check_argument(const T &v)
+{
+    if constexpr (std::is_pointer_v<T>)
+        emu_check_pointer(v);
+}
+template <class K, class... A> void emu_launch(K kernel, dim3 grid, dim3 block, size_t shared, cudaStream_t, A... a)
+{
+    (emu_check_argument(a), ...);
+    emu_run(grid, block, shared, [=] { kernel(a...); });
+}
+#define SKY_LAUNCH(kernel, grid, block, shared, stream, ...) emu_launch(kernel, grid, block, shared, stream, __VA_ARGS__)
+#define SKY_DYNAMIC_SHARED(T, name) T *name = static_cast<T *>(emu_dynamic_shared())
+
+/* ---- within a block */
+void __syncthreads(void);
+/* Give `bytes` to the warp, wait for all its lanes, return what lane `from` gave. kind: which operation this is. */
+enum { EMU_SHUFFLE, EMU_SYNC, EMU_MMA };
+const void *emu_exchange(int kind, const void *give, size_t bytes, int from);
+const void *emu_given(int lane); /* after an exchange, until the next: what another lane gave */
+int emu_lane(void);
+static inline void __syncwarp(unsigned = ~0u) { emu_exchange(EMU_SYNC, "", 1, 0); }
+template <class T> T __shfl_sync(unsigned, T v, int from, int width = 32)
+{
+    T r;
+    memcpy(&r, emu_exchange(EMU_SHUFFLE, &v, sizeof v, emu_lane() / width * width + from % width), sizeof r);
+    return r;
+}
+template <class T> T __shfl_xor_sync(unsigned m, T v, int mask, int = 32) { return __shfl_sync(m, v, emu_lane() ^ mask); }
+template <class T> T __shfl_down_sync(unsigned m, T v, int by, int = 32) { return __shfl_sync(m, v, emu_lane() + by < 32 ? emu_lane() + by : emu_lane()); }
+/* One fiber runs at a time. */
+static inline unsigned long long atomicMin(unsigned long long *p, unsigned long long v)
+{
+    unsigned long long old = *p;
+    *p = v < old ? v : old;
+    return old;
+}
+static inline int atomicMax(int *p, int v)
+{
+    int old = *p;
+    *p = v > old ? v : old;
+    return old;
+}
+
+static inline float __uint_as_float(uint32_t u)
+{
+    float f;
+    memcpy(&f, &u, 4);
+    return f;
+}
+static inline uint32_t __umulhi(uint32_t a, uint32_t b) { return (uint32_t)((uint64_t)a * b >> 32); }
+
+static inline uint32_t emu_bf16(float f)
+{
+    uint32_t u;
+    memcpy(&u, &f, 4);
+    if ((u & 0x7fffffff) > 0x7f800000)
+        return u >> 16 | 0x40;
+    return (u + 0x7fff + (u >> 16 & 1)) >> 16;
+}
+static inline uint32_t bf16_pair(float low, float high) { return emu_bf16(low) | emu_bf16(high) << 16; }
+
+/* As the comments in kernels/machine.cuh say; copies happen at the wait and not before. */
+void mma_bf16(float c[4], const uint32_t a[4], const uint32_t b[2]);
+void async_copy16(void *shared, const void *global);
+void async_commit(void);
+void emu_async_wait(unsigned left);
+template <int N> void async_wait() { emu_async_wait(N); }
+static inline float exp2_fast(float x) { return exp2f(x); }
+
+#endif
