@@ -107,7 +107,10 @@ typedef struct {
     sky_nn_linear proj;
     int heads, win, shift;
     sky_tensor bias, pad_qkv; /* derived from the parameters, kept until they change */
-    void *derived;
+    void *derived;            /* memory of `be`, derived_bytes of it */
+    size_t derived_bytes;
+    const sky_backend *be;
+    sky_dev *dev;
 } sky_nn_window;
 typedef struct {
     sky_nn_window attn;

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/threads.h"
 #include "nn/seeded.h"
+#include "tensor/backend.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -82,6 +83,9 @@ static void unload(sky_params *ps)
         ps->v[i].own = NULL;
         ps->v[i].slot->data = NULL;
     }
+    if (ps->placed)
+        ps->be->free(ps->dev, ps->placed, ps->placed_bytes);
+    ps->placed = NULL;
 }
 
 void sky_params_close(sky_params *ps)
@@ -293,4 +297,32 @@ int sky_params_seed(sky_params *ps, const char *prefix, sky_dtype dtype, int thr
     unload(ps);
     job j = {.ps = ps, .dtype = dtype, .prefix = prefix};
     return run(&j, seed_one, threads, e);
+}
+
+static size_t aligned_bytes(const sky_tensor *t) { return ((size_t)sky_bytes(t) + 255) / 256 * 256; }
+
+int sky_params_place(sky_params *ps, sky_ctx *c, sky_err *e)
+{
+    if (!c->be->own_memory || ps->placed)
+        return 0;
+    size_t total = 0, at = 0;
+    for (int i = 0; i < ps->n; i++)
+        total += aligned_bytes(ps->v[i].slot);
+    int rc = c->be->alloc(c->dev, &ps->placed, total, e);
+    if (rc)
+        return sky_wrap(e, "parameters");
+    ps->placed_bytes = total;
+    ps->be = c->be;
+    ps->dev = c->dev;
+    for (int i = 0; i < ps->n && !rc; i++) {
+        sky_param *p = &ps->v[i];
+        sky_tensor t = *p->slot;
+        t.data = (char *)ps->placed + at;
+        at += aligned_bytes(&t);
+        rc = c->be->put(c->dev, &t, p->slot->data, e);
+        p->slot->data = t.data;
+        sky_free(p->own);
+        p->own = NULL;
+    }
+    return rc;
 }

@@ -25,7 +25,11 @@ typedef struct {
 typedef struct {
     sky_param *v;
     int n, cap;
-    int bad; /* an allocation failed while declaring */
+    int bad;      /* an allocation failed while declaring */
+    void *placed; /* memory of `be` that holds all of them, or NULL */
+    size_t placed_bytes;
+    const sky_backend *be;
+    sky_dev *dev;
 } sky_params;
 
 /* Where in the tree of modules a declaration stands: "backbone_hr.stages.0.blocks.1" */
@@ -54,6 +58,9 @@ typedef struct {
 int sky_params_load(sky_params *ps, sky_weights *w, const sky_params_opts *o, sky_err *e) SKY_MUST_USE;
 /* Values of the counter generator (nn/seeded.h) under prefix + name. */
 int sky_params_seed(sky_params *ps, const char *prefix, sky_dtype dtype, int threads, sky_err *e) SKY_MUST_USE;
+/* After loading: bring all values into memory of c's device, where that is not the host's; private host copies are freed.
+ * c may be closed before the parameters are. */
+int sky_params_place(sky_params *ps, sky_ctx *c, sky_err *e) SKY_MUST_USE;
 const sky_param *sky_params_find(const sky_params *ps, const char *name); /* NULL: none */
 void sky_params_close(sky_params *ps); /* frees names and private values; slots keep their shapes. Before the modules that hold the slots are closed. */
 

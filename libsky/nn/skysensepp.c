@@ -82,9 +82,9 @@ sky_params *sky_pp_params(sky_pp *m)
 
 int sky_pp_load(sky_pp *m, sky_ctx *c, sky_weights *w, sky_dtype dtype, int relaxed, void (*warn)(void *arg, const char *line), void *arg, sky_err *e)
 {
-    (void)c; /* the CPU reads parameters where they lie */
     sky_params_opts o = {.dtype = dtype, .relaxed = relaxed, .warn = warn, .arg = arg};
-    return sky_params_load(sky_pp_params(m), w, &o, e);
+    int rc = sky_params_load(sky_pp_params(m), w, &o, e);
+    return rc ? rc : sky_params_place(&m->params, c, e);
 }
 
 /* ------------------------------------------------------------------ forward */

@@ -3,6 +3,7 @@
  * Maps stay [B,H,W,C] throughout; windows, padding and rolling live inside the attention operation. */
 #include "nn/layers.h"
 #include "base/mem.h"
+#include "tensor/backend.h"
 
 #include <string.h>
 
@@ -53,7 +54,8 @@ static sky_tensor pad_qkv(sky_ctx *c, const sky_nn_window *l)
 
 void sky_nn_window_forget(sky_nn_window *l)
 {
-    sky_free(l->derived);
+    if (l->derived)
+        l->be->free(l->dev, l->derived, l->derived_bytes);
     l->derived = NULL;
     l->bias = l->pad_qkv = sky_none;
 }
@@ -75,19 +77,22 @@ static void derive(sky_ctx *c, sky_nn_window *l, sky_tensor *bias, sky_tensor *p
     *pad = pad_qkv(c, l);
     if (c->dry || c->err.code)
         return;
-    int64_t nb = sky_bytes(bias), np = sky_bytes(pad);
-    char *p = sky_alloc((size_t)(nb + np));
-    if (!p) {
-        sky_ctx_fail(c, SKY_ENOMEM, "out of memory");
+    size_t nb = (size_t)sky_bytes(bias), np = (size_t)sky_bytes(pad);
+    void *p;
+    if (c->be->alloc(c->dev, &p, nb + np, &c->err))
+        return;
+    l->derived = p;
+    l->derived_bytes = nb + np;
+    l->be = c->be;
+    l->dev = c->dev;
+    if (c->be->move(c->dev, p, bias->data, nb, &c->err) || c->be->move(c->dev, (char *)p + nb, pad->data, np, &c->err)) {
+        sky_nn_window_forget(l);
         return;
     }
-    sky_download(c, p, bias);
-    sky_download(c, p + nb, pad);
-    l->derived = p;
     l->bias = *bias;
     l->pad_qkv = *pad;
     l->bias.data = p;
-    l->pad_qkv.data = p + nb;
+    l->pad_qkv.data = (char *)p + nb;
 }
 
 sky_tensor sky_nn_window_forward(sky_ctx *c, sky_nn_window *l, sky_tensor x)

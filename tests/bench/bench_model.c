@@ -235,6 +235,8 @@ int main(int argc, char **argv)
             rc = sky_pp_load(m, &c, w, dtype, 0, NULL, NULL, &e);
     } else if (!rc) {
         rc = sky_params_seed(sky_pp_params(m), "", dtype, cli.threads, &e);
+        if (!rc)
+            rc = sky_params_place(sky_pp_params(m), &c, &e);
     }
     if (!rc)
         rc = measure(&o, &cli, m, &c, &cfg, &e);

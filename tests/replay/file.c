@@ -277,7 +277,8 @@ static int ignored(const char *name) { return !g_is_weight(name); }
 int g_load(golden *g, sky_params *ps)
 {
     sky_params_opts o = {.dtype = g->o->dtype, .ignore = ignored, .threads = g->o->threads};
-    return sky_params_load(ps, g->w, &o, &g->err);
+    int rc = sky_params_load(ps, g->w, &o, &g->err);
+    return rc ? rc : sky_params_place(ps, &g->c, &g->err);
 }
 
 int g_bind(golden *g, sky_params *ps, const char *head, const char *strip)
@@ -293,7 +294,7 @@ int g_bind(golden *g, sky_params *ps, const char *head, const char *strip)
         p->slot->data = p->own;
         p->slot->dtype = type;
     }
-    return g->err.code;
+    return g->err.code ? g->err.code : sky_params_place(ps, &g->c, &g->err);
 }
 
 int g_run(golden *g, void (*fn)(golden *g, void *arg), void *arg)

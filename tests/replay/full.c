@@ -185,6 +185,8 @@ void golden_full(golden *g)
             rc = sky_pp_load(m, &g->c, w, g->o->dtype, 0, NULL, NULL, &g->err);
     } else if (!rc) {
         rc = sky_params_seed(sky_pp_params(m), g->prefix, g->o->dtype, g->o->threads, &g->err);
+        if (!rc)
+            rc = sky_params_place(sky_pp_params(m), &g->c, &g->err);
     }
     if (!rc)
         g_run(g, forward, m);
