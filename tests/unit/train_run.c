@@ -25,6 +25,13 @@ static void shipped(void)
     sky_run_close(&r);
     OK(sky_run_load(&r, "pipelines/pretrain-small.yaml", &e) == 0, "pretrain-small.yaml: %s", e.msg);
     sky_run_close(&r);
+    static const char *const recipe[] = {"atlantic", "c2smsfloods", "cabuar", "sos", "germany"};
+    for (int i = 0; i < 5; i++) {
+        char path[64];
+        snprintf(path, sizeof path, "pipelines/%s.yaml", recipe[i]);
+        OK(sky_run_load(&r, path, &e) == 0 && r.task == SKY_TASK_SEGMENT && sky_schedule_factor(&r.schedule, 0) == 1e-6 && sky_schedule_factor(&r.schedule, (uint64_t)r.steps) == 0, "%s: %s", path, e.msg);
+        sky_run_close(&r);
+    }
 }
 
 static void documented(void)
