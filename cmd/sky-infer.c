@@ -12,7 +12,7 @@
 #include <string.h>
 
 typedef struct {
-    const char *model, *prompts, *config, *device, *dtype, *protocol, *out, *label, *image, *split, *prompt_split;
+    const char *model, *prompts, *config, *device, *dtype, *protocol, *out, *label, *image, *date, *split, *prompt_split;
     sky_strlist prompt_shards;
     int64_t make_prompts, batch, slots, size;
     int probabilities, palette, relaxed;
@@ -198,7 +198,7 @@ static int open_model(tool *t, sky_err *e)
     if (rc)
         return rc;
     const sky_infer_opts o = {(int)t->o.size, (int)t->o.batch, (int)t->o.slots, (uint64_t)t->cli->seed, t->o.probabilities, t->o.palette,
-                              t->o.image, t->o.label, t->hash};
+                              t->o.image, t->o.label, t->hash, !strcmp(t->o.date, "first")};
     rc = sky_infer_open(&t->in, t->pp, &t->ctx, &t->cfg, &o, e);
     if (!rc)
         sky_note(t->cli, "model %.16s, %s on %s, canvas %" PRId64 " x %" PRId64 ", %zu MiB of activations for a batch of %" PRId64, t->hash, t->o.dtype,
@@ -399,6 +399,8 @@ static int check_words(const sky_cli *cli, const options *o, sky_err *e)
 {
     if (strcmp(o->dtype, "f32") && strcmp(o->dtype, "bf16"))
         return sky_fail(e, SKY_EUSAGE, "--dtype '%s': expected f32 or bf16", o->dtype);
+    if (strcmp(o->date, "nearest") && strcmp(o->date, "first"))
+        return sky_fail(e, SKY_EUSAGE, "--date '%s': expected nearest or first", o->date);
     if (o->protocol && strcmp(o->protocol, "binary") && strcmp(o->protocol, "multiclass"))
         return sky_fail(e, SKY_EUSAGE, "--protocol '%s': expected binary or multiclass", o->protocol);
     if (o->make_prompts >= 0 && cli->seed_given)
@@ -416,7 +418,7 @@ static int check_words(const sky_cli *cli, const options *o, sky_err *e)
 
 int main(int argc, char **argv)
 {
-    tool t = {.o = {.device = "auto", .dtype = "f32", .out = "-", .image = "hr", .make_prompts = -1, .batch = 1, .slots = 1, .size = 512}};
+    tool t = {.o = {.device = "auto", .dtype = "f32", .out = "-", .image = "hr", .date = "nearest", .make_prompts = -1, .batch = 1, .slots = 1, .size = 512}};
     const sky_opt opts[] = {
         {"model", 'm', SKY_OPT_STR, &t.o.model, "WEIGHTS", "safetensors, .pth or .ckpt file", 0, 0},
         {"prompts", 'p', SKY_OPT_STR, &t.o.prompts, "FILE", "lines of query id, prompt id, class; - : standard input", 0, 0},
@@ -432,6 +434,7 @@ int main(int argc, char **argv)
         {"probabilities", 0, SKY_OPT_FLAG, &t.o.probabilities, NULL, "also write field prob, F16 [class,y,x]", 0, 0},
         {"palette", 0, SKY_OPT_FLAG, &t.o.palette, NULL, "give classes without a colour one", 0, 0},
         {"image", 0, SKY_OPT_STR, &t.o.image, "FIELD", "picture field [hr]", 0, 0},
+        {"date", 0, SKY_OPT_STR, &t.o.date, "WHICH", "of Sentinel fields: nearest to the picture's, or first [nearest]", 0, 0},
         {"label", 0, SKY_OPT_STR, &t.o.label, "FIELD", "label field of prompts [label; made: the only one]", 0, 0},
         {"split", 0, SKY_OPT_STR, &t.o.split, "NAME", "--make-prompts: queries of this split only [all]", 0, 0},
         {"prompt-split", 0, SKY_OPT_STR, &t.o.prompt_split, "NAME", "--make-prompts: prompts of this split [the queries']", 0, 0},

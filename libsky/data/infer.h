@@ -18,6 +18,7 @@ typedef struct {
     int palette;           /* give every class of the prediction's table a colour */
     const char *image, *label; /* field names */
     const char *model;     /* identity of the weights, for the metadata */
+    int first_date;        /* Sentinel fields: the first date that is there, not the one nearest to the image's */
 } sky_infer_opts;
 
 typedef struct {

@@ -35,7 +35,7 @@ struct sky_infer_pass {
 
 static inline size_t sky_infer_pixels(const sky_infer *in) { return (size_t)in->o.side * (size_t)in->o.side; }
 
-/* One Sentinel field pair onto its canvas; *out stays NULL when either is absent. which: 0 S2, 1 S1. */
+/* One Sentinel field pair onto its canvas, resampled to its cells; *out stays NULL when either is absent. which: 0 S2, 1 S1. */
 int sky_infer_sentinel(float **out, const sky_infer *in, int which, const sky_infer_task *t, sky_err *e) SKY_MUST_USE;
 /* "classes" of a label field: its own, else the schema's; NULL: none. Borrowed. */
 const json_t *sky_infer_table(const sky_field *f, const json_t *schema);

@@ -3,8 +3,6 @@
 #include "data/infer_internal.h"
 #include "data/oneshot.h"
 
-#include <inttypes.h>
-#include <math.h>
 #include <string.h>
 #include <strings.h>
 
@@ -123,126 +121,6 @@ static int pictures(sky_infer_pass *p, const sky_infer *in, const sky_infer_task
     for (int i = 0; i < 3; i++)
         sky_free(pic[i].px);
     return rc;
-}
-
-/* ---- Sentinel fields -------------------------------------------------------------------------------------------------- */
-
-typedef struct {
-    const sky_field *f;
-    int64_t at, sc, sy, sx; /* element of the chosen date, strides */
-    int64_t band[10];
-    int has_nodata;
-    double nodata;
-} raster;
-
-static const char *const s2_bands[] = {"B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B11", "B12"};
-static const char *const s1_bands[] = {"VV", "VH"};
-
-/* Also spelled B02 or b2. */
-static int same_band(const char *a, const char *b)
-{
-    char t[8];
-    if (strcasecmp(a, b) && (a[0] | 32) == 'b' && a[1] == '0' && strlen(a) < sizeof t) {
-        t[0] = a[0];
-        memcpy(t + 1, a + 2, strlen(a + 2) + 1);
-        return !strcasecmp(t, b);
-    }
-    return !strcasecmp(a, b);
-}
-
-static int find_bands(raster *r, int which, int channels, sky_err *e)
-{
-    const json_t *bands = json_object_get(r->f->meta, "bands");
-    const int64_t c = sky_field_dim(r->f, 'c');
-    for (int i = 0; i < channels; i++) {
-        r->band[i] = json_array_size(bands) ? -1 : i;
-        for (size_t b = 0; b < json_array_size(bands); b++) {
-            const char *name = json_string_value(json_array_get(bands, b));
-            if (name && same_band(name, which ? s1_bands[i] : s2_bands[i]))
-                r->band[i] = (int64_t)b;
-        }
-        if (r->band[i] < 0 || r->band[i] >= c)
-            return sky_fail(e, SKY_ECORRUPT, "field '%s': band %s not found among %" PRId64 " bands", r->f->name, which ? s1_bands[i] : s2_bands[i], c);
-    }
-    if (!json_array_size(bands) && c != channels)
-        return sky_fail(e, SKY_ECORRUPT, "field '%s': %" PRId64 " bands without names, expected %d", r->f->name, c, channels);
-    return SKY_OK;
-}
-
-/* The first date that is there; 0: none. */
-static int find_date(raster *r, int64_t stride)
-{
-    const int64_t dates = sky_field_dim(r->f, 't');
-    const json_t *times = json_object_get(r->f->meta, "times");
-    for (int64_t t = 0; t < (dates < 0 ? 1 : dates); t++)
-        if (dates < 0 || !json_array_size(times) || !json_is_null(json_array_get(times, (size_t)t))) {
-            r->at = t * stride;
-            return 1;
-        }
-    return 0;
-}
-
-/* 1: there, 0: absent. */
-static int open_raster(raster *r, const sky_sample *s, int which, int cells, int channels, sky_err *e)
-{
-    static const char *const names[] = {"s2", "s1"};
-    const char *dims = NULL;
-    *r = (raster){.f = sky_sample_field(s, names[which])};
-    if (!r->f || r->f->absent)
-        return 0;
-    if (!r->f->data)
-        return sky_fail(e, SKY_ECORRUPT, "field '%s': is by reference; cut it into tiles first (sky-tile)", r->f->name);
-    int rc = sky_json_str(r->f->meta, "dims", 1, &dims, r->f->name, e);
-    if (rc)
-        return rc;
-    int64_t stride = 1, st = 0;
-    for (int i = r->f->ndim - 1; i >= 0; i--) {
-        const char d = i < (int)strlen(dims) ? dims[i] : '?';
-        *(d == 'c' ? &r->sc : d == 'y' ? &r->sy : d == 'x' ? &r->sx : &st) = stride;
-        stride *= (int64_t)r->f->shape[i];
-    }
-    const int64_t h = sky_field_dim(r->f, 'y'), w = sky_field_dim(r->f, 'x');
-    if (h != cells || w != cells)
-        return sky_fail(e, SKY_ECORRUPT, "field '%s': %" PRId64 " x %" PRId64 " pixels, expected %d x %d (1/%d of the canvas)", r->f->name, w, h, cells, cells, SENTINEL_SCALE);
-    const json_t *nodata = json_object_get(r->f->meta, "nodata");
-    r->has_nodata = json_is_number(nodata);
-    r->nodata = json_number_value(nodata);
-    rc = find_bands(r, which, channels, e);
-    return rc ? rc : find_date(r, st);
-}
-
-/* Invalid pixels are zeros before normalisation, as absent images are. */
-static void fill(float *to, const raster *r, int which, int cells, int channels)
-{
-    const double *mean = which ? sky_norm_s1_mean : sky_norm_s2_mean, *std = which ? sky_norm_s1_std : sky_norm_s2_std;
-    for (int64_t y = 0; y < cells; y++)
-        for (int64_t x = 0; x < cells; x++)
-            for (int c = 0; c < channels; c++) {
-                double v = sky_load_f64(r->f->data, r->f->dtype, (uint64_t)(r->at + r->band[c] * r->sc + y * r->sy + x * r->sx));
-                if (!isfinite(v) || (r->has_nodata && v == r->nodata))
-                    v = 0;
-                *to++ = (float)((v - mean[c]) / std[c]);
-            }
-}
-
-int sky_infer_sentinel(float **out, const sky_infer *in, int which, const sky_infer_task *t, sky_err *e)
-{
-    const int cells = in->o.side / SENTINEL_SCALE, channels = in->channels[which];
-    const sky_sample *s[2] = {t->prompt, t->query}; /* the prompt is above */
-    raster r[2];
-    for (int i = 0; i < 2; i++) {
-        const int there = channels == (which ? 2 : 10) ? open_raster(&r[i], s[i], which, cells, channels, e) : 0;
-        if (there < 0)
-            return sky_wrap(e, "sample '%s'", s[i]->id);
-        if (!there)
-            return SKY_OK;
-    }
-    const size_t n = (size_t)cells * (size_t)cells * (size_t)channels;
-    if (!(*out = sky_alloc(2 * n * sizeof **out)))
-        return sky_fail(e, SKY_ENOMEM, "out of memory for field '%s'", r[0].f->name);
-    for (int i = 0; i < 2; i++)
-        fill(*out + (size_t)i * n, &r[i], which, cells, channels);
-    return SKY_OK;
 }
 
 /* ---- a pass ------------------------------------------------------------------------------------------------------------- */
