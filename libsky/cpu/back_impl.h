@@ -22,9 +22,8 @@ static void batchnorm_sums(double *dz, double *dzx, const float *dy, const float
 {
     int64_t i = 0;
     for (; i + LANES <= n; i += LANES) {
-        vf v = before(load(dy + i), load(y + i), slope);
         float part[LANES];
-        store(part, v);
+        store(part, before(load(dy + i), load(y + i), slope));
         for (int k = 0; k < LANES; k += 8) {
             vd g = wide(part + k);
             sum_to(dz + i + k, g);
@@ -78,4 +77,180 @@ static void sigmoid_entropy(float *y, const float *x, const float *w, int64_t la
 static void scaled_difference(float *y, const float *a, const float *b, float s, int add, int64_t n)
 {
     FOR_GRAD((load(a + i) - load(b + i)) * s, (a[i] - b[i]) * s);
+}
+
+/* ---- norms ------------------------------------------------------------------------------------------------------ */
+
+/* Sums of dy*w and of dy*w*xhat over a row; dy*xhat and dy into dw and db on the way. */
+INLINE void layernorm_sums(double sum[2], double *dw, double *db, const float *dy, const float *x, const float *w, row_norm r, int64_t n)
+{
+    sum[0] = sum[1] = 0;
+    for (int64_t from = 0; from < n; from += SUM_BLOCK) {
+        int64_t to = n - from < SUM_BLOCK ? n : from + SUM_BLOCK, i = from;
+        vf s = {0}, q = {0};
+        for (; i + LANES <= to; i += LANES) {
+            vf g = load(dy + i), h = normal(load(x + i), r), gw = g * load(w + i);
+            s += gw;
+            q += gw * h;
+            if (dw) {
+                sum_all_to(dw + i, g * h);
+                sum_all_to(db + i, g);
+            }
+        }
+        sum[0] += total(s);
+        sum[1] += total(q);
+        for (; i < to; i++) {
+            float h = normal1(x[i], r), gw = dy[i] * w[i];
+            sum[0] += (double)gw;
+            sum[1] += (double)(gw * h);
+            if (dw) {
+                dw[i] += (double)(dy[i] * h);
+                db[i] += (double)dy[i];
+            }
+        }
+    }
+}
+
+static void layernorm_back(float *y, double *dw, double *db, const float *dy, const float *x, const float *w, float eps, int add, int64_t n)
+{
+    row_norm r = norm_of(x, eps, n);
+    double sum[2];
+    layernorm_sums(sum, dw, db, dy, x, w, r, n);
+    float m0 = (float)(sum[0] / (double)n), m1 = (float)(sum[1] / (double)n);
+    if (y)
+        FOR_GRAD(r.inv * (load(dy + i) * load(w + i) - m0 - normal(load(x + i), r) * m1),
+                 r.inv * (dy[i] * w[i] - m0 - normal1(x[i], r) * m1));
+}
+
+static double dot(const float *a, const float *b, int64_t n)
+{
+    double sum = 0;
+    for (int64_t from = 0; from < n; from += SUM_BLOCK) {
+        int64_t to = n - from < SUM_BLOCK ? n : from + SUM_BLOCK, i = from;
+        vf s = {0};
+        for (; i + LANES <= to; i += LANES)
+            s += load(a + i) * load(b + i);
+        sum += total(s);
+        for (; i < to; i++)
+            sum += (double)(a[i] * b[i]);
+    }
+    return sum;
+}
+
+static void softmax_back(float *y, const float *dy, const float *p, float scale, int add, int64_t n)
+{
+    float s = (float)dot(dy, p, n);
+    FOR_GRAD(load(p + i) * scale * (load(dy + i) - s), p[i] * scale * (dy[i] - s));
+}
+
+/* ---- element by element, and sums over rows ----------------------------------------------------------------------- */
+
+static void leaky_back(float *y, const float *dy, const float *out, float slope, int add, int64_t n)
+{
+    FOR_GRAD(before(load(dy + i), load(out + i), slope), before1(dy[i], out[i], slope));
+}
+
+/* The derivative of x*(1 - Q(x)) is 1 - (Q(x) - x*density(x)), and that of -x is 1 minus it. */
+INLINE vf gelu_slope(vf x)
+{
+    vf t = magnitude(x);
+    tail q = tail_of(t);
+    vf v = q.e * (q.ratio - t * 0.398942280f);
+    return choose(x > 0.0f, 1.0f - v, v);
+}
+
+static void gelu_back(float *y, const float *dy, const float *x, int add, int64_t n)
+{
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        put(y + i, load(dy + i) * gelu_slope(load(x + i)), add);
+    if (i < n)
+        put_part(y + i, load_part(dy + i, n - i, 0) * gelu_slope(load_part(x + i, n - i, 0)), n - i, add);
+}
+
+static void accumulate_product(double *s, const float *a, const float *b, int64_t n)
+{
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        sum_to(s + i, wide(a + i) * wide(b + i));
+    for (; i < n; i++)
+        s[i] += (double)a[i] * (double)b[i];
+}
+
+static void accumulate_scaled(double *s, const float *x, double w, int64_t n)
+{
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        sum_to(s + i, wide(x + i) * w);
+    for (; i < n; i++)
+        s[i] += (double)x[i] * w;
+}
+
+static void scale_by(float *y, const float *x, const float *g, int add, int64_t n)
+{
+    FOR_GRAD(load(x + i) * load(g + i), x[i] * g[i]);
+}
+
+static void drop(float *y, const float *x, const float *f, int add, int64_t n)
+{
+    FOR_GRAD(choose(load(f + i) == 0.0f, all(0), load(x + i) * load(f + i)), f[i] == 0 ? 0 : x[i] * f[i]);
+}
+
+/* ---- combinations of rows ---------------------------------------------------------------------------------------- */
+
+/* k a constant where this is inlined, so that the sums over sources unroll. */
+INLINE void mix_k(float *y, const float *const *src, const float *w, int k, int add, int64_t n)
+{
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        vf v = load(src[0] + i) * w[0];
+        for (int j = 1; j < k; j++)
+            v += load(src[j] + i) * w[j];
+        put(y + i, v, add);
+    }
+    for (; i < n; i++) {
+        float v = src[0][i] * w[0];
+        for (int j = 1; j < k; j++)
+            v += src[j][i] * w[j];
+        put1(y + i, v, add);
+    }
+}
+
+static void mix_add(float *y, const float *const *from, const float *weight, int k, int add, int64_t n)
+{
+    const float *src[8] = {NULL};
+    float w[8] = {0};
+    for (int j = 0; j < k; j++)
+        src[j] = from[j], w[j] = weight[j];
+    switch (k) {
+    case 1: mix_k(y, src, w, 1, add, n); break;
+    case 2: mix_k(y, src, w, 2, add, n); break;
+    case 4: mix_k(y, src, w, 4, add, n); break;
+    case 8: mix_k(y, src, w, 8, add, n); break;
+    default: mix_k(y, src, w, k, add, n);
+    }
+}
+
+/* Halves of pairs: even and odd places of two vectors. */
+INLINE vf even(vf a, vf b) { return SHUFFLE(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30); }
+INLINE vf odd(vf a, vf b) { return SHUFFLE(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31); }
+
+static void deinterleave4(float *const *y, const float *x, int64_t n)
+{
+    float *a = y[0], *b = y[1], *c = y[2], *d = y[3];
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        vf v0 = load(x + 4 * i), v1 = load(x + 4 * i + 16), v2 = load(x + 4 * i + 32), v3 = load(x + 4 * i + 48);
+        vf ac0 = even(v0, v1), ac1 = even(v2, v3), bd0 = odd(v0, v1), bd1 = odd(v2, v3);
+        store(a + i, even(ac0, ac1));
+        store(c + i, odd(ac0, ac1));
+        store(b + i, even(bd0, bd1));
+        store(d + i, odd(bd0, bd1));
+    }
+    for (; i < n; i++) {
+        a[i] = x[4 * i];
+        b[i] = x[4 * i + 1];
+        c[i] = x[4 * i + 2];
+        d[i] = x[4 * i + 3];
+    }
 }

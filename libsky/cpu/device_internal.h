@@ -50,6 +50,22 @@ static inline void give(float *y, int add, const double *v, int64_t n)
 /* What an activation multiplies negative values by. */
 static inline float slope_of(sky_act act) { return act == SKY_ACT_RELU ? 0.0f : act == SKY_ACT_LEAKY ? 0.01f : 1.0f; }
 
+/* Bytes of one step along dimension `axis`, and how many such blocks lie in front of it. */
+static inline int64_t inner_bytes(const sky_tensor *t, int axis)
+{
+    int64_t n = (int64_t)sky_dtype_size(t->dtype);
+    for (int i = axis + 1; i < t->ndim; i++)
+        n *= t->shape[i];
+    return n;
+}
+static inline int64_t outer_count(const sky_tensor *t, int axis)
+{
+    int64_t n = 1;
+    for (int i = 0; i < axis; i++)
+        n *= t->shape[i];
+    return n;
+}
+
 static inline const float *f32(const sky_tensor *t) { return t->data; }
 static inline float *f32_out(sky_tensor *t) { return t->data; }
 
@@ -70,6 +86,9 @@ int sky_cpu_f64_to_grad(sky_dev *d, sky_grad *y, const sky_tensor *s, int64_t fr
 int sky_cpu_batchnorm_fold(sky_dev *d, sky_tensor *y, const sky_tensor *w, const sky_tensor *b, const sky_tensor *mean, const sky_tensor *var, float eps, sky_err *e);
 int sky_cpu_l2_normalize(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_err *e);
 int sky_cpu_softmax(sky_dev *d, sky_tensor *y, const sky_tensor *x, float scale, sky_err *e);
+int sky_cpu_layernorm_backward(sky_dev *d, sky_grad *dx, sky_grad *dw, sky_grad *db, const sky_tensor *dy, const sky_tensor *x, const sky_tensor *w, float eps, sky_err *e);
+int sky_cpu_l2_normalize_backward(sky_dev *d, sky_grad *dx, const sky_tensor *dy, const sky_tensor *x, sky_err *e);
+int sky_cpu_softmax_backward(sky_dev *d, sky_grad *dx, const sky_tensor *dy, const sky_tensor *y, float scale, sky_err *e);
 
 int sky_cpu_attention_op(sky_dev *d, sky_tensor *y, sky_tensor *lse, const sky_tensor *qkv, sky_dtype products, sky_err *e);
 int sky_cpu_window_attention_op(sky_dev *d, sky_tensor *y, const sky_tensor *qkv, const sky_tensor *pad_qkv, const sky_tensor *bias, const sky_tensor *logit_scale, int win, int shift, sky_dtype products, sky_err *e);
@@ -80,6 +99,12 @@ int sky_cpu_add_scaled(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky
 int sky_cpu_activate(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_act act, sky_err *e);
 int sky_cpu_cast(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_err *e);
 int sky_cpu_halves_mean(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_err *e);
+int sky_cpu_column_sum(sky_dev *d, sky_grad *y, const sky_tensor *x, sky_err *e);
+int sky_cpu_column_dot(sky_dev *d, sky_grad *y, const sky_tensor *a, const sky_tensor *b, sky_err *e);
+int sky_cpu_scale_channels(sky_dev *d, sky_grad *y, const sky_tensor *x, const sky_tensor *g, sky_err *e);
+int sky_cpu_activate_backward(sky_dev *d, sky_grad *dx, const sky_tensor *dy, const sky_tensor *ref, sky_act act, sky_err *e);
+int sky_cpu_halves_mean_backward(sky_dev *d, sky_grad *dx, const sky_tensor *dy, sky_err *e);
+int sky_cpu_drop(sky_dev *d, sky_grad *y, const sky_tensor *x, const sky_drops *o, sky_err *e);
 
 int sky_cpu_concat(sky_dev *d, sky_tensor *y, const sky_tensor *x, int n, int axis, sky_err *e);
 int sky_cpu_slice(sky_dev *d, sky_tensor *y, const sky_tensor *x, int axis, int64_t from, sky_err *e);
@@ -90,6 +115,11 @@ int sky_cpu_transpose(sky_dev *d, sky_tensor *y, const sky_tensor *x, const int 
 int sky_cpu_halves_stack(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_err *e);
 int sky_cpu_unfold(sky_dev *d, sky_tensor *y, const sky_tensor *x, int p, sky_err *e);
 int sky_cpu_pixel_shuffle(sky_dev *d, sky_tensor *y, const sky_tensor *x, int r, sky_err *e);
+int sky_cpu_fold(sky_dev *d, sky_tensor *dx, const sky_tensor *dy, int p, sky_err *e);
+int sky_cpu_pixel_unshuffle(sky_dev *d, sky_tensor *dx, const sky_tensor *dy, int r, sky_err *e);
+int sky_cpu_halves_unstack(sky_dev *d, sky_tensor *dx, const sky_tensor *dy, sky_err *e);
+int sky_cpu_unslice(sky_dev *d, sky_tensor *dx, const sky_tensor *dy, int axis, int64_t from, sky_err *e);
+int sky_cpu_untake(sky_dev *d, sky_tensor *dx, const sky_tensor *dy, const int64_t *index, sky_err *e);
 
 int sky_cpu_resize(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_interp how, sky_err *e);
 int sky_cpu_resize_argmax(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_err *e);

@@ -30,6 +30,7 @@ typedef struct {
     /* v = (x - mean)*scale + shift, times slope where negative: slope 1 none, 0 ReLU, 0.01 leaky */
     void (*affine)(float *y, const float *x, const float *mean, const float *scale, const float *shift, float slope, int64_t n);
     void (*leaky)(float *y, const float *x, float slope, int64_t n);
+    void (*gelu)(float *y, const float *x, int64_t n); /* exact form, within 1e-7 of its largest term */
     /* y = w[0]*src[0] + .. + w[k-1]*src[k-1], added in this order; far as in copy_far */
     void (*mix)(float *y, const float *const *src, const float *w, int k, int64_t n, int far);
     /* index of the largest of w[0]*src[0] + .. + w[3]*src[3]; the smallest index of equal ones */
@@ -58,6 +59,18 @@ typedef struct {
     void (*softmax_entropy)(float *dx, float *row, const float *x, int64_t label, float g, int add, int64_t n);
     void (*sigmoid_entropy)(float *dx, const float *x, const float *w, int64_t label, float g, int add, int64_t n);
     void (*scaled_difference)(float *y, const float *a, const float *b, float s, int add, int64_t n); /* s*(a - b) */
+    /* dw += dy*xhat, db += dy; both NULL: not wanted, and so dx */
+    void (*layernorm_back)(float *dx, double *dw, double *db, const float *dy, const float *x, const float *w, float eps, int add, int64_t n);
+    void (*softmax_back)(float *dx, const float *dy, const float *y, float scale, int add, int64_t n);
+    void (*leaky_back)(float *dx, const float *dy, const float *y, float slope, int add, int64_t n); /* dz */
+    void (*gelu_back)(float *dx, const float *dy, const float *x, int add, int64_t n);
+    double (*dot)(const float *a, const float *b, int64_t n);
+    void (*accumulate_product)(double *s, const float *a, const float *b, int64_t n); /* s += a*b */
+    void (*accumulate_scaled)(double *s, const float *x, double w, int64_t n);        /* s += w*x */
+    void (*mix_add)(float *y, const float *const *src, const float *w, int k, int add, int64_t n); /* as mix; k <= 8 */
+    void (*scale_by)(float *y, const float *x, const float *g, int add, int64_t n); /* x*g */
+    void (*drop)(float *y, const float *x, const float *f, int add, int64_t n);     /* x*f; 0 where f is, whatever x is */
+    void (*deinterleave4)(float *const *y, const float *x, int64_t n);              /* y[j][i] = x[4*i + j] */
 } sky_row_kernels;
 
 extern const sky_row_kernels sky_row_kernels_plain, sky_row_kernels_avx2, sky_row_kernels_avx512;
