@@ -1,9 +1,11 @@
 /* Times the pretraining model: CPU and wall seconds, where they go, and what share of the machine's peak that is.
  *
- * usage: bench_model [--size full|mid|tiny] [--dtype f32|bf16] [--modalities all|hr] [--repeat R] [--weights FILE] [--json]
+ * usage: bench_model [--size full|mid|tiny] [--dtype f32|bf16] [--modalities all|hr] [--batch B] [--device D] [--repeat R]
+ *                    [--weights FILE] [--json]
  * Weights are generated in memory, or taken from FILE. Arithmetic is counted at the backend's table: two operations per
  * multiply-add of linear, convolution and attention, nothing else. The peak is that of the register loops of peak.h,
- * run before and after, by CPU time: on a shared machine compare the share, not the seconds. */
+ * run before and after, by CPU time: on a shared machine compare the share, not the seconds. On a GPU only wall time, the
+ * arithmetic and the arena mean anything: calls return before their work is done. */
 #include "base/cli.h"
 #include "base/mem.h"
 #include "nn/seeded.h"
@@ -92,29 +94,33 @@ static void on_tap(void *arg, const char *name, const sky_tensor *t)
     }
 }
 
+static int64_t batch = 1;
+
 static sky_tensor image(sky_ctx *c, const char *name, int64_t h, int64_t w, int64_t k)
 {
-    float *v = sky_calloc((size_t)(h * w * k), sizeof *v);
+    float *v = sky_calloc((size_t)(batch * h * w * k), sizeof *v);
     if (v)
-        sky_seeded_values(v, "", name, 0, (uint64_t)(h * w * k), 1.5f, 0);
-    sky_tensor t = v ? sky_upload(c, SKY_F32, 4, (int64_t[]){1, h, w, k}, v) : sky_none;
+        sky_seeded_values(v, "", name, 0, (uint64_t)(batch * h * w * k), 1.5f, 0);
+    sky_tensor t = v ? sky_upload(c, SKY_F32, 4, (int64_t[]){batch, h, w, k}, v) : sky_none;
     sky_free(v);
     return t;
 }
 
 static sky_tensor bytes(sky_ctx *c, const char *name, int64_t h, int64_t w, uint32_t mod)
 {
-    uint8_t *v = sky_calloc((size_t)(h * w), 1);
-    for (int64_t i = 0; v && i < h * w; i++)
+    uint8_t *v = sky_calloc((size_t)(batch * h * w), 1);
+    for (int64_t i = 0; v && i < batch * h * w; i++)
         v[i] = (uint8_t)(sky_seeded_u24("", name, (uint64_t)i) % mod);
-    sky_tensor t = v ? sky_upload(c, SKY_U8, 3, (int64_t[]){1, h, w}, v) : sky_none;
+    sky_tensor t = v ? sky_upload(c, SKY_U8, 3, (int64_t[]){batch, h, w}, v) : sky_none;
     sky_free(v);
     return t;
 }
 
 static int forward(sky_pp *m, sky_ctx *c, const sky_config *cfg, int64_t w, int all, int tapped, sky_err *e)
 {
-    const uint8_t flags[3] = {1, (uint8_t)all, (uint8_t)all};
+    uint8_t flags[3 * 64], last;
+    for (int i = 0; i < 3 * batch; i++)
+        flags[i] = i % 3 == 0 || all;
     sky_ctx_reset(c);
     sky_pp_batch b = {.t2 = 1, .t1 = 1, .flags = flags, .hr = image(c, "hr", 2 * w, w, cfg->hr_channels)};
     if (all) {
@@ -124,7 +130,11 @@ static int forward(sky_pp *m, sky_ctx *c, const sky_config *cfg, int64_t w, int 
     b.labels = bytes(c, "labels", 2 * w, w, (uint32_t)cfg->vocab + 1);
     b.anno_mask = bytes(c, "mask", w / 64, w / 128, 2);
     sky_pp_out out;
-    return sky_pp_forward(m, c, &b, &(sky_pp_opts){.tap = tapped ? on_tap : NULL}, &out, e);
+    int rc = sky_pp_forward(m, c, &b, &(sky_pp_opts){.tap = tapped ? on_tap : NULL}, &out, e);
+    sky_tensor one = {.data = out.argmax.data, .dtype = SKY_U8, .ndim = 1, .shape = {1}};
+    if (!rc)
+        sky_download(c, &last, &one); /* waits for the device */
+    return rc ? rc : c->err.code ? sky_fail(e, c->err.code, "%s", c->err.msg) : 0;
 }
 
 /* ------------------------------------------------------------------ report */
@@ -154,7 +164,7 @@ static long peak_rss_mb(void)
 }
 
 typedef struct {
-    const char *size, *dtype, *modalities, *weights;
+    const char *size, *dtype, *modalities, *weights, *device;
     int64_t repeat;
 } options;
 
@@ -186,10 +196,10 @@ static int measure(const options *o, sky_cli *cli, sky_pp *m, sky_ctx *c, const 
     for (int k = 0; k < KINDS; k++)
         flop += spent[k].flop;
     if (!rc)
-        printf("{\"size\":\"%s\",\"dtype\":\"%s\",\"modalities\":\"%s\",\"threads\":%d,\"repeat\":%d,\"wall_min_s\":%.4f,\"cpu_min_s\":%.4f,"
+        printf("{\"size\":\"%s\",\"dtype\":\"%s\",\"modalities\":\"%s\",\"device\":\"%s\",\"batch\":%d,\"threads\":%d,\"repeat\":%d,\"wall_min_s\":%.4f,\"cpu_min_s\":%.4f,"
                "\"tflop\":%.4f,\"peak_gflops_core\":%.1f,\"share_of_peak\":%.3f,\"arena_mb\":%zu,\"peak_rss_mb\":%ld}\n",
-               o->size, o->dtype, o->modalities, cli->threads, (int)o->repeat, wall, cpu, flop * 1e-12, peak, flop * 1e-9 / cpu / peak, arena >> 20, peak_rss_mb());
-    if (!rc && !cli->json) {
+               o->size, o->dtype, o->modalities, inner->name, (int)batch, cli->threads, (int)o->repeat, wall, cpu, flop * 1e-12, peak, flop * 1e-9 / cpu / peak, arena >> 20, peak_rss_mb());
+    if (!rc && !cli->json && !inner->own_memory) {
         show_kinds(cpu);
         sky_ctx_dry(c);
         rc = forward(m, c, cfg, w, all, 1, e);
@@ -206,11 +216,13 @@ static int measure(const options *o, sky_cli *cli, sky_pp *m, sky_ctx *c, const 
 
 int main(int argc, char **argv)
 {
-    options o = {.size = "full", .dtype = "bf16", .modalities = "all", .repeat = 3};
+    options o = {.size = "full", .dtype = "bf16", .modalities = "all", .device = "cpu", .repeat = 3};
     sky_opt opts[] = {
         {.name = "size", .kind = SKY_OPT_STR, .value = &o.size, .arg = "NAME", .help = "full, mid or tiny [full]"},
         {.name = "dtype", .kind = SKY_OPT_STR, .value = &o.dtype, .arg = "TYPE", .help = "f32 or bf16 [bf16]"},
         {.name = "modalities", .kind = SKY_OPT_STR, .value = &o.modalities, .arg = "WHICH", .help = "all or hr [all]"},
+        {.name = "batch", .kind = SKY_OPT_I64, .value = &batch, .arg = "N", .help = "samples at once [1]", .min = 1, .max = 64},
+        {.name = "device", .kind = SKY_OPT_STR, .value = &o.device, .arg = "NAME", .help = "cpu, cuda, cuda:N or auto [cpu]"},
         {.name = "repeat", .kind = SKY_OPT_I64, .value = &o.repeat, .arg = "N", .help = "timed runs, the best counts [3]", .min = 1, .max = 1000},
         {.name = "weights", .letter = 'm', .kind = SKY_OPT_STR, .value = &o.weights, .arg = "FILE", .help = "weights [generated]"},
         {0}};
@@ -226,7 +238,7 @@ int main(int argc, char **argv)
     sky_dtype dtype = !strcmp(o.dtype, "bf16") ? SKY_BF16 : SKY_F32;
     int rc = sky_config_load(&cfg, o.size, &e);
     if (!rc)
-        rc = sky_ctx_open(&c, "cpu", cli.threads, &e);
+        rc = sky_ctx_open(&c, o.device, cli.threads, &e);
     if (!rc)
         rc = sky_pp_open(&m, &cfg, &e);
     if (!rc && o.weights) {
