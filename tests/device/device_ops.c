@@ -33,7 +33,8 @@ static sky_tensor raw_bytes(const sky_tensor *t, int64_t n) { return (sky_tensor
 sky_tensor put(run *r, sky_dtype t, int ndim, const int64_t *shape, const void *host)
 {
     sky_tensor y = {.dtype = t, .ndim = ndim};
-    memcpy(y.shape, shape, (size_t)ndim * sizeof *shape);
+    for (int i = 0; i < ndim; i++)
+        y.shape[i] = shape[i];
     int64_t n = sky_bytes(&y);
     char *all = room(n + GUARD);
     memcpy(all, host, (size_t)n);
