@@ -134,7 +134,7 @@ static int all_levels(back *b, float **want, unsigned which)
     return ok;
 }
 
-/* before + gradient, to the rounding of either. */
+/* before + gradient; what gathers in groups rounds once for each. */
 static int added(back *b, float **want, unsigned which)
 {
     float *got[BACK_INPUTS];
@@ -142,7 +142,7 @@ static int added(back *b, float **want, unsigned which)
     for (int k = 0; ok && k < BACK_INPUTS; k++)
         for (int64_t i = 0; got[k] && ok && i < sky_numel(&b->in[k]); i++) {
             double before = (double)filling(5, i + BACK_GUARD), w = (double)want[k][i];
-            if (!(fabs((double)got[k][i] - (before + w)) <= 1.3e-7 * (before + fabs(w))) && !(isnan(w) && isnan(got[k][i])))
+            if (!(fabs((double)got[k][i] - (before + w)) <= 1e-6 * (before + fabs(w))) && !(isnan(w) && isnan(got[k][i])))
                 ok = printf("# input %d, element %lld: %.9g, expected %.9g + %.9g\n", k, (long long)i, (double)got[k][i], before, w) < 0;
         }
     return ok;

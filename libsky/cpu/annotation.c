@@ -1,5 +1,6 @@
 /* Annotation tokens: a weighted sum of table rows, one per pixel of a patch. Neighbouring pixels mostly carry the same
  * label, so the weights of equal labels are added first and each distinct row is read once. */
+#include "base/mem.h"
 #include "cpu/device_internal.h"
 
 #include <math.h>
@@ -108,4 +109,76 @@ int sky_cpu_annotation_tokens(sky_dev *d, sky_tensor *y, const sky_tensor *label
                            y->shape[1], y->shape[2], mask->shape[1], mask->shape[2], y->shape[3], p};
     sky_cpu_rows(d, y->shape[0] * o.h, 8 * o.w * o.C, token_rows, &o);
     return SKY_OK;
+}
+
+/* ---- gradients --------------------------------------------------------------------------------------------------- */
+
+struct annotation_back {
+    struct annotation o;
+    const float *dy;
+    int64_t V;
+};
+
+/* One token's share in the sums: rows of the table [V,C], the mask token [C], the weights after their softmax [p*p]. */
+static void token_back(const struct annotation_back *v, double *part, int64_t row, int64_t j)
+{
+    const struct annotation *o = &v->o;
+    const float *dy = v->dy + (row * o->w + j) * o->C;
+    double *mask_token = part + v->V * o->C, *weights = mask_token + o->C, weight[256], along[256];
+    uint8_t label[256];
+    int p = o->p;
+    if (hidden(o, row, j)) {
+        o->k->accumulate(mask_token, dy, NULL, o->C);
+        return;
+    }
+    int n = patch_labels(o, row, j, label, weight);
+    for (int i = 0; i < n; i++) {
+        o->k->accumulate_scaled(part + label[i] * o->C, dy, weight[i], o->C);
+        along[label[i]] = o->k->dot(dy, o->table + label[i] * o->C, o->C);
+    }
+    const uint8_t *px = o->labels + (row * p * o->w + j) * p;
+    for (int k = 0; k < p * p; k++)
+        weights[k] += along[px[k / p * o->w * p + k % p]];
+}
+
+static void token_sums(void *arg, double *part, int64_t from, int64_t to)
+{
+    const struct annotation_back *v = arg;
+    for (int64_t r = from; r < to; r++)
+        for (int64_t j = 0; j < v->o.w; j++)
+            token_back(v, part, r, j);
+}
+
+/* Through the softmax that made w: y (+)= w*(dw - sum of w*dw). */
+static void give_weights(sky_grad *y, const double *w, const double *dw, int n)
+{
+    double mean = 0;
+    float *out = y->t.data;
+    for (int i = 0; i < n; i++)
+        mean += w[i] * dw[i];
+    for (int i = 0; i < n; i++) {
+        double v = w[i] * (dw[i] - mean);
+        give(out + i, y->add, &v, 1);
+    }
+}
+
+/* Labels and mask were checked by the forward operation. */
+int sky_cpu_annotation_tokens_backward(sky_dev *d, sky_grad *dtable, sky_grad *dweight, sky_grad *dmask_token, const sky_tensor *dy, const sky_tensor *labels, const sky_tensor *table, const sky_tensor *weight, const sky_tensor *mask, int p, sky_err *e)
+{
+    int64_t C = dy->shape[3], V = table->shape[0];
+    double *w = sky_alloc((size_t)(p * p) * sizeof *w);
+    if (!w)
+        return sky_fail(e, SKY_ENOMEM, "annotation_tokens_backward: out of memory");
+    softmax_weights(w, weight->data, p * p);
+    struct annotation_back v = {{d->k, NULL, labels->data, mask->data, table->data, NULL, w, dy->shape[1], dy->shape[2],
+                                 mask->shape[1], mask->shape[2], C, p}, dy->data, V};
+    const double *sum = sky_cpu_row_sums(d, (V + 1) * C + p * p, dy->shape[0] * dy->shape[1], token_sums, &v, "annotation_tokens_backward", e);
+    if (sum && dtable->t.data)
+        give(dtable->t.data, dtable->add, sum, V * C);
+    if (sum && dmask_token->t.data)
+        give(dmask_token->t.data, dmask_token->add, sum + V * C, C);
+    if (sum && dweight->t.data)
+        give_weights(dweight, w, sum + (V + 1) * C, p * p);
+    sky_free(w);
+    return sum ? SKY_OK : e->code;
 }

@@ -219,4 +219,9 @@ const sky_backend sky_backend_cpu = {
     .halves_unstack = sky_cpu_halves_unstack,
     .unslice = sky_cpu_unslice,
     .untake = sky_cpu_untake,
+    .resize_backward = sky_cpu_resize_backward,
+    .avg_pool2_backward = sky_cpu_avg_pool2_backward,
+    .adaptive_avg_pool_backward = sky_cpu_adaptive_avg_pool_backward,
+    .annotation_tokens_backward = sky_cpu_annotation_tokens_backward,
+    .window_bias_backward = sky_cpu_window_bias_backward,
 };

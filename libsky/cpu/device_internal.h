@@ -127,6 +127,12 @@ int sky_cpu_avg_pool2(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_err *e
 int sky_cpu_adaptive_avg_pool(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_err *e);
 int sky_cpu_annotation_tokens(sky_dev *d, sky_tensor *y, const sky_tensor *labels, const sky_tensor *table, const sky_tensor *weight, const sky_tensor *mask, const sky_tensor *mask_token, int p, sky_err *e);
 
+int sky_cpu_resize_backward(sky_dev *d, sky_grad *dx, const sky_tensor *dy, sky_interp how, sky_err *e);
+int sky_cpu_avg_pool2_backward(sky_dev *d, sky_grad *dx, const sky_tensor *dy, sky_err *e);
+int sky_cpu_adaptive_avg_pool_backward(sky_dev *d, sky_grad *dx, const sky_tensor *dy, sky_err *e);
+int sky_cpu_annotation_tokens_backward(sky_dev *d, sky_grad *dtable, sky_grad *dweight, sky_grad *dmask_token, const sky_tensor *dy, const sky_tensor *labels, const sky_tensor *table, const sky_tensor *weight, const sky_tensor *mask, int p, sky_err *e);
+int sky_cpu_window_bias_backward(sky_dev *d, sky_grad *dt, const sky_tensor *dy, const sky_tensor *y, int win, sky_err *e);
+
 int sky_cpu_entropy_sums(sky_dev *d, sky_tensor *s, const sky_tensor *x, const sky_tensor *labels, const sky_entropy *o, sky_err *e);
 int sky_cpu_kl_sums(sky_dev *d, sky_tensor *s, const sky_tensor *a, const sky_tensor *b, const uint8_t *flag, sky_err *e);
 int sky_cpu_mse_sums(sky_dev *d, sky_tensor *s, const sky_tensor *a, const sky_tensor *b, const uint8_t *flag, sky_err *e);

@@ -1,41 +1,35 @@
 /* Maps [B,H,W,C]: resizing, its argmax, pooling. */
 #include "base/mem.h"
 #include "cpu/device_internal.h"
+#include "cpu/image_internal.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Where one row or column of the result comes from: 2 (bilinear) or 4 (bicubic) places and their weights. Computed in
- * double, so that weights are exact to one rounding at any size. */
-typedef struct {
-    int64_t at[4];
-    float w[4];
-} tap;
-
 static int64_t clamp(int64_t i, int64_t n) { return i < 0 ? 0 : i >= n ? n - 1 : i; }
 
-static tap linear_tap(double src, int64_t n)
+static sky_tap linear_tap(double src, int64_t n)
 {
     int64_t i = clamp((int64_t)floor(src), n);
     double f = i + 1 < n ? src - (double)i : 0; /* past the last place it is that place alone, exactly */
-    return (tap){{i, clamp(i + 1, n)}, {(float)(1 - f), (float)f}};
+    return (sky_tap){{i, clamp(i + 1, n)}, {(float)(1 - f), (float)f}};
 }
 
 /* Cubic convolution with A = -0.75; near: |t| <= 1, far: 1 < |t| < 2. */
 static double cubic_near(double t) { return ((-0.75 + 2) * t - (-0.75 + 3)) * t * t + 1; }
 static double cubic_far(double t) { return ((t - 5) * t + 8) * t * -0.75 - 4 * -0.75; }
 
-static tap cubic_tap(double src, int64_t n)
+static sky_tap cubic_tap(double src, int64_t n)
 {
     int64_t i = (int64_t)floor(src);
     double f = src - (double)i;
-    tap t = {.w = {(float)cubic_far(f + 1), (float)cubic_near(f), (float)cubic_near(1 - f), (float)cubic_far(2 - f)}};
+    sky_tap t = {.w = {(float)cubic_far(f + 1), (float)cubic_near(f), (float)cubic_near(1 - f), (float)cubic_far(2 - f)}};
     for (int k = 0; k < 4; k++)
         t.at[k] = clamp(i - 1 + k, n);
     return t;
 }
 
-static void make_taps(tap *t, int64_t from, int64_t to, sky_interp how)
+void sky_cpu_taps(sky_tap *t, int64_t from, int64_t to, sky_interp how)
 {
     for (int64_t i = 0; i < to; i++) {
         double half_pixel = ((double)i + 0.5) * (double)from / (double)to - 0.5;
@@ -52,20 +46,20 @@ struct resize {
     const sky_row_kernels *k;
     void *y;
     const float *x;
-    const tap *ty, *tx; /* [h], [w] */
+    const sky_tap *ty, *tx; /* [h], [w] */
     int taps, far;
     int64_t H, W, C, h, w;
 };
 
 static int resize_open(struct resize *o, sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_interp how, const char *op, sky_err *e)
 {
-    *o = (struct resize){.k = d->k, .y = y->data, .x = x->data, .taps = how == SKY_BICUBIC ? 4 : 2, .far = is_far(sky_bytes(y)),
+    *o = (struct resize){.k = d->k, .y = y->data, .x = x->data, .taps = sky_tap_count(how), .far = is_far(sky_bytes(y)),
                          .H = x->shape[1], .W = x->shape[2], .C = x->shape[3], .h = y->shape[1], .w = y->shape[2]};
-    tap *t = sky_alloc((size_t)(o->h + o->w) * sizeof *t);
+    sky_tap *t = sky_alloc((size_t)(o->h + o->w) * sizeof *t);
     if (!t)
         return sky_fail(e, SKY_ENOMEM, "%s: out of memory", op);
-    make_taps(t, o->H, o->h, how);
-    make_taps(t + o->h, o->W, o->w, how);
+    sky_cpu_taps(t, o->H, o->h, how);
+    sky_cpu_taps(t + o->h, o->W, o->w, how);
     o->ty = t;
     o->tx = t + o->h;
     return SKY_OK;
@@ -74,16 +68,16 @@ static int resize_open(struct resize *o, sky_dev *d, sky_tensor *y, const sky_te
 static void resize_close(struct resize *o) { sky_free((void *)(uintptr_t)o->ty); }
 
 /* Row `row` of the result (counted over the batch): the map it comes from and its place there. */
-static const float *row_source(const struct resize *o, int64_t row, const tap **t)
+static const float *row_source(const struct resize *o, int64_t row, const sky_tap **t)
 {
     *t = &o->ty[row % o->h];
     return o->x + row / o->h * o->H * o->W * o->C;
 }
 
 /* The source vectors of pixel j of a row and their weights. */
-static inline int pixel_sources(const struct resize *o, const float *map, const tap *a, int64_t j, const float *src[16], float w[16])
+static inline int pixel_sources(const struct resize *o, const float *map, const sky_tap *a, int64_t j, const float *src[16], float w[16])
 {
-    const tap *b = &o->tx[j];
+    const sky_tap *b = &o->tx[j];
     int n = 0;
     for (int i = 0; i < o->taps; i++)
         for (int k = 0; k < o->taps; k++, n++) {
@@ -100,7 +94,7 @@ static void resize_rows(void *arg, int64_t from, int64_t to, int thread)
     const float *src[16];
     float w[16];
     for (int64_t r = from; r < to; r++) {
-        const tap *t;
+        const sky_tap *t;
         const float *map = row_source(o, r, &t);
         for (int64_t j = 0; j < o->w; j++) {
             int n = pixel_sources(o, map, t, j, src, w);
@@ -128,7 +122,7 @@ static void argmax_rows(void *arg, int64_t from, int64_t to, int thread)
     const float *src[16];
     float w[16];
     for (int64_t r = from; r < to; r++) {
-        const tap *t;
+        const sky_tap *t;
         const float *map = row_source(o, r, &t);
         for (int64_t j = 0; j < o->w; j++) {
             pixel_sources(o, map, t, j, src, w);

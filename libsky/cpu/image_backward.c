@@ -1,0 +1,157 @@
+/* Gradients of resizing and pooling maps [B,H,W,C]. Each is the transpose of weights of rows times weights of columns: every
+ * place of an axis lists the results that took from it and gathers them in order, over rows first, then over columns.
+ * Nothing is scattered, so the order of every sum is fixed. */
+#include "base/mem.h"
+#include "cpu/device_internal.h"
+#include "cpu/image_internal.h"
+
+/* Place i gave to the results at[start[i]] .. at[start[i + 1] - 1] with weights w. */
+typedef struct {
+    int64_t *start, *at;
+    float *w;
+} axis;
+
+/* Results of an axis of `from` places: taps of a resize, or means over cells. */
+typedef struct {
+    int64_t from, to;
+    const sky_tap *taps; /* NULL: cells */
+    int count;           /* of taps in use */
+    int pairs;           /* cells of two, an odd rest is left out; else cell i covers floor(i*from/to) .. ceil((i+1)*from/to)-1 */
+} rule;
+
+/* First counts (at start[place + 2], which sums turn into the begin of a list at start[place + 1]), then fills. */
+static void note(axis *a, int fill, int64_t place, int64_t result, float w)
+{
+    if (w == 0)
+        return;
+    if (!fill) {
+        a->start[place + 2]++;
+        return;
+    }
+    int64_t i = a->start[place + 1]++;
+    a->at[i] = result;
+    a->w[i] = w;
+}
+
+static void note_all(axis *a, const rule *r, int fill)
+{
+    for (int64_t i = 0; i < r->to; i++) {
+        for (int k = 0; r->taps && k < r->count; k++)
+            note(a, fill, r->taps[i].at[k], i, r->taps[i].w[k]);
+        int64_t begin = r->pairs ? 2 * i : i * r->from / r->to, end = r->pairs ? begin + 2 : ((i + 1) * r->from + r->to - 1) / r->to;
+        for (int64_t k = begin; !r->taps && k < end; k++)
+            note(a, fill, k, i, (float)(1.0 / (double)(end - begin)));
+    }
+}
+
+static int axis_open(axis *a, const rule *r, const char *op, sky_err *e)
+{
+    size_t places = (size_t)r->from + 2, most = (size_t)(4 * r->to + r->from); /* entries: 4 taps, or cells that share their ends */
+    a->start = sky_calloc(1, (places + most) * sizeof *a->start + most * sizeof *a->w);
+    if (!a->start)
+        return sky_fail(e, SKY_ENOMEM, "%s: out of memory", op);
+    a->at = a->start + places;
+    a->w = (float *)(a->at + most);
+    note_all(a, r, 0);
+    for (size_t i = 1; i < places; i++)
+        a->start[i] += a->start[i - 1];
+    note_all(a, r, 1);
+    return SKY_OK;
+}
+
+/* y[n] (+)= what place i gathers from the vectors src + result*stride; eight at a time, so that many are not added up in
+ * one long chain of roundings. */
+static void gather(const sky_row_kernels *k, float *y, const float *src, int64_t stride, const axis *a, int64_t i, int add, int64_t n)
+{
+    if (a->start[i] == a->start[i + 1] && !add)
+        memset(y, 0, (size_t)n * sizeof *y);
+    for (int64_t at = a->start[i], end = a->start[i + 1]; at < end; at += 8, add = 1) {
+        const float *from[8];
+        int m = (int)(end - at < 8 ? end - at : 8);
+        for (int j = 0; j < m; j++)
+            from[j] = src + a->at[at + j] * stride;
+        k->mix_add(y, from, a->w + at, m, add, n);
+    }
+}
+
+struct back {
+    const sky_row_kernels *k;
+    float *dx, *lines; /* lines: [threads, w, each] */
+    const float *dy;
+    axis rows, columns;
+    int64_t H, W, h, w, C, blocks, each; /* dx, dy; blocks of channels, and how many each has */
+    int add;
+};
+
+/* One row of dx and one block of channels: a line of w vectors gathered over rows, then over columns. */
+static void back_line(void *arg, int64_t i, int thread)
+{
+    const struct back *o = arg;
+    int64_t row = i / o->blocks, from = i % o->blocks * o->each, n = o->C - from < o->each ? o->C - from : o->each;
+    const float *map = o->dy + row / o->H * o->h * o->w * o->C + from;
+    float *line = o->lines + thread * o->w * o->each, *dx = o->dx + row * o->W * o->C + from;
+    if (n == o->C)
+        gather(o->k, line, map, o->w * o->C, &o->rows, row % o->H, 0, o->w * o->C);
+    else
+        for (int64_t x = 0; x < o->w; x++)
+            gather(o->k, line + x * n, map + x * o->C, o->w * o->C, &o->rows, row % o->H, 0, n);
+    for (int64_t x = 0; x < o->W; x++)
+        gather(o->k, dx + x * o->C, line, n, &o->columns, x, o->add, n);
+}
+
+enum { TASKS = 64 }; /* maps of few rows are cut into blocks of channels */
+
+static int transpose(sky_dev *d, sky_grad *dx, const sky_tensor *dy, const rule *rows, const rule *columns, const char *op, sky_err *e)
+{
+    const int64_t *s = dx->t.shape, lines = s[0] * s[1];
+    struct back o = {.k = d->k, .dx = dx->t.data, .dy = dy->data, .H = s[1], .W = s[2], .h = dy->shape[1], .w = dy->shape[2], .C = s[3], .add = dx->add};
+    o.blocks = lines < TASKS ? (TASKS + lines - 1) / lines : 1;
+    o.each = ((o.C + o.blocks - 1) / o.blocks + 15) / 16 * 16;
+    o.each = o.each < o.C ? o.each : o.C;
+    o.blocks = (o.C + o.each - 1) / o.each;
+    int rc = axis_open(&o.rows, rows, op, e);
+    if (!rc)
+        rc = axis_open(&o.columns, columns, op, e);
+    if (!rc) {
+        o.lines = sky_cpu_scratch(d, (size_t)(sky_pool_threads(d->pool) * o.w * o.each) * sizeof *o.lines, op, e);
+        rc = o.lines ? SKY_OK : e->code;
+    }
+    if (!rc)
+        sky_pool_for(d->pool, lines * o.blocks, back_line, &o);
+    sky_free(o.rows.start);
+    sky_free(o.columns.start);
+    return rc;
+}
+
+int sky_cpu_resize_backward(sky_dev *d, sky_grad *dx, const sky_tensor *dy, sky_interp how, sky_err *e)
+{
+    if (!dx->t.data)
+        return SKY_OK;
+    int64_t H = dx->t.shape[1], W = dx->t.shape[2], h = dy->shape[1], w = dy->shape[2];
+    sky_tap *taps = sky_alloc((size_t)(h + w) * sizeof *taps);
+    if (!taps)
+        return sky_fail(e, SKY_ENOMEM, "resize_backward: out of memory");
+    sky_cpu_taps(taps, H, h, how);
+    sky_cpu_taps(taps + h, W, w, how);
+    int rc = transpose(d, dx, dy, &(rule){H, h, taps, sky_tap_count(how), 0}, &(rule){W, w, taps + h, sky_tap_count(how), 0}, "resize_backward", e);
+    sky_free(taps);
+    return rc;
+}
+
+static int pool(sky_dev *d, sky_grad *dx, const sky_tensor *dy, int pairs, const char *op, sky_err *e)
+{
+    if (!dx->t.data)
+        return SKY_OK;
+    const int64_t *s = dx->t.shape;
+    return transpose(d, dx, dy, &(rule){s[1], dy->shape[1], NULL, 0, pairs}, &(rule){s[2], dy->shape[2], NULL, 0, pairs}, op, e);
+}
+
+int sky_cpu_avg_pool2_backward(sky_dev *d, sky_grad *dx, const sky_tensor *dy, sky_err *e)
+{
+    return pool(d, dx, dy, 1, "avg_pool2_backward", e);
+}
+
+int sky_cpu_adaptive_avg_pool_backward(sky_dev *d, sky_grad *dx, const sky_tensor *dy, sky_err *e)
+{
+    return pool(d, dx, dy, 0, "adaptive_avg_pool_backward", e);
+}
