@@ -112,7 +112,7 @@ static void init_one(void *arg, int64_t i, int thread)
 int sky_params_init(sky_params *ps, uint64_t seed, int threads, sky_err *e)
 {
     sky_pool *pool = NULL;
-    int rc = sky_pool_open(&pool, threads, e);
+    int rc = ps->placed ? sky_fail(e, SKY_EUSAGE, "starting values: the parameters are on a device already") : sky_pool_open(&pool, threads, e);
     for (int i = 0; i < ps->n && !rc; i++) {
         sky_param *p = &ps->v[i];
         sky_free(p->own);

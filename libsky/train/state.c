@@ -173,6 +173,8 @@ int sky_state_open(sky_state *s, sky_ctx *c, sky_params *ps, const sky_state_opt
     int64_t fixed;
     int rc = plan(s, &fixed, e);
     if (!rc)
+        rc = sky_params_place(ps, c, e);
+    if (!rc)
         rc = make_all(s, fixed, e);
     if (!rc)
         rc = fill_in(s, e);

@@ -46,8 +46,8 @@ typedef struct {
     sky_tensor *loaded;         /* per parameter of ps: its slot as it was; data NULL: trained */
 } sky_state;
 
-/* ps has values in memory of c's device. Masters are copies of them (what ps held of its own for them is freed), moments
- * are zero, averages are the weights. The slots of ps point into s until it is closed; then trained ones have no values. */
+/* ps has values, which are brought to c's device. Masters are copies of them (what ps held of its own for them is freed),
+ * moments are zero, averages are the weights. The slots of ps point into s until it is closed; then trained ones have no values. */
 int sky_state_open(sky_state *s, sky_ctx *c, sky_params *ps, const sky_state_opts *o, sky_err *e) SKY_MUST_USE;
 void sky_state_close(sky_state *s); /* before ps and c are; zeroed s allowed */
 /* Bytes that sky_state_open will allocate, by kind: masters, gradients, moments, averages, copies. Needs no device. */
