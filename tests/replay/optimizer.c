@@ -22,6 +22,7 @@ static int open_source(golden *g, replay *r)
     if (sky_weights_open(&r->from.w, path, &g->err) || sky_pp_open(&r->model, &g->cfg, &g->err))
         return g->err.code;
     r->from.o = g->o;
+    r->from.c = g->c; /* the device that the weights go to */
     r->ps = sky_pp_params(r->model);
     if (g_load(&r->from, r->ps))
         g->err = r->from.err;
