@@ -12,6 +12,7 @@ BUILD   ?= build
 SAN     ?=
 VERSION := 0.1.0
 JOBS    ?= 2
+MPI     ?= auto
 FUZZ_SECONDS ?= 60
 
 CFLAGS  ?= -O2 -g
@@ -33,6 +34,24 @@ LIBS := -Wl,-Bstatic -ljansson -lyaml -lminizip -lpng -lzstd -lz -Wl,-Bdynamic -
 else
 LIBS := -ljansson -lyaml -lminizip -lpng -lzstd -lz -lm
 endif
+
+# Ranks over MPI: MPI=auto|yes|no. Only what uses train/comm.h is linked to it.
+MPICC ?= mpicc
+ifneq ($(MPI),no)
+MPI_CFLAGS := $(if $(filter 1/auto,$(STATIC)/$(MPI)),,$(shell $(MPICC) -showme:compile 2>/dev/null))
+MPI_LINK   := $(if $(MPI_CFLAGS),$(shell $(MPICC) -showme:link 2>/dev/null))
+endif
+ifneq ($(MPI_CFLAGS),)
+MPI_LIBS   := -Wl,--push-state,--as-needed $(MPI_LINK) -Wl,--pop-state
+MPI_CFLAGS += -DSKY_MPI
+else ifeq ($(MPI),yes)
+$(error MPI=yes, but '$(MPICC) -showme:compile' says nothing)
+endif
+$(BUILD)/libsky/train/comm_mpi.c.o: CPPFLAGS += $(MPI_CFLAGS)
+# For --version: "mpicc: Open MPI 4.1.4 (Language: C)" becomes "MPI 4.1.4 (Open MPI)".
+MPI_TEXT := $(if $(MPI_CFLAGS),$(shell $(MPICC) -showme:version 2>/dev/null | sed -nE 's/.*(Open MPI) ([0-9.]+).*/MPI \2 (\1)/p'))
+$(BUILD)/cmd/sky-infer.c.o $(BUILD)/cmd/sky-train.c.o: CPPFLAGS += -DSKY_MPI_TEXT='"$(or $(MPI_TEXT),MPI: not built in)"'
+$(BUILD)/bin/sky-train $(BUILD)/tests/%: LIBS += $(MPI_LIBS)
 
 # CUDA: auto (built when nvcc is found), yes (an error without it) or no. The runtime is linked in, cuBLASLt opened at run
 # time, so the programs also run where there is no GPU.
@@ -78,6 +97,7 @@ ASAN_ENV  := LSAN_OPTIONS=suppressions=tests/lsan.supp:print_suppressions=0 ASAN
 LIB   := $(BUILD)/libsky.a
 GEO   := $(BUILD)/libskygeo.a
 BIN   := $(TOOLS:%=$(BUILD)/bin/%)
+SHARE := $(BUILD)/share/skysense/datasets $(BUILD)/share/skysense/configs
 UNIT  := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/*.c))
 FUZZ  := $(patsubst tests/fuzz/%.c,%,$(filter-out tests/fuzz/replay.c,$(wildcard tests/fuzz/*.c)))
 TESTS := $(patsubst %.c,$(BUILD)/tests/%,$(notdir $(TEST_SRC))) $(FUZZ:%=$(BUILD)/tests/fuzz_%)
@@ -86,12 +106,19 @@ TESTS := $(filter-out $(GEO_TESTS:%=$(BUILD)/tests/%) $(GEO_BENCH:%=$(BUILD)/tes
 UNIT  := $(filter-out $(GEO_TESTS:%=$(BUILD)/tests/%),$(UNIT))
 endif
 
-FLAGS := $(CC) $(CFLAGS) $(CPPFLAGS) $(LDFLAGS) $(GDAL_CFLAGS) $(STATIC) $(HAVE_CUDA) $(NVCC) $(NVFLAGS)
+FLAGS := $(CC) $(CFLAGS) $(CPPFLAGS) $(LDFLAGS) $(GDAL_CFLAGS) $(MPI_CFLAGS) $(STATIC) $(HAVE_CUDA) $(NVCC) $(NVFLAGS)
 ifneq ($(FLAGS),$(file <$(BUILD)/flags))
 $(shell mkdir -p $(BUILD))$(file >$(BUILD)/flags,$(FLAGS))
 endif
 
-all: $(BIN) ## build the tools into build/bin
+all: $(BIN) $(SHARE) ## build the tools into build/bin
+
+# The tools find descriptors and configurations beside their own folder, as in PREFIX, wherever BUILD is.
+$(BUILD)/share/skysense/datasets: LINK := $(CURDIR)/formats/datasets
+$(BUILD)/share/skysense/configs:  LINK := $(CURDIR)/pipelines
+$(SHARE):
+	@mkdir -p $(@D)
+	@ln -sfn '$(LINK)' $@
 
 $(BUILD)/%.c.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
@@ -173,6 +200,13 @@ check: setup ## the README's test command: set up, build, run every test
 check-built: tests
 	@BUILD=$(BUILD) prove -j $(JOBS) $(UNIT) $(filter %_ops,$(DEVICE_TESTS)) $(FUZZ:%=$(BUILD)/tests/fuzz_%) $(CLI_TESTS)
 
+check-long: setup ## the same with the full forms of long tests
+	@SKY_LONG=1 $(MAKE) --no-print-directory check-built
+
+check-slurm: setup ## the job scripts under a Slurm started for it (root, packages munge and slurm-wlm)
+	@$(MAKE) --no-print-directory $(BUILD)/tests/comm_ring
+	@BUILD=$(BUILD) prove tests/slurm.sh
+
 demo: setup ## real imagery from files to a score and a picture, in out/toulouse
 	@$(MAKE) --no-print-directory all $(BUILD)/tests/seed-weights
 	@$(MAKE) --no-print-directory -f pipelines/toulouse.mk BUILD=$(BUILD)
@@ -235,10 +269,10 @@ help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST)
 
 print-config: ## show what was found
-	@echo 'CC=$(CC)  CFLAGS=$(CFLAGS)'; echo 'GDAL=$(if $(GDAL_LIBS),yes,no)  TOOLS=$(TOOLS)  STATIC=$(STATIC)'
+	@echo 'CC=$(CC)  CFLAGS=$(CFLAGS)'; echo 'GDAL=$(if $(GDAL_LIBS),yes,no)  TOOLS=$(TOOLS)  STATIC=$(STATIC)  MPI=$(if $(MPI_CFLAGS),$(or $(MPI_TEXT),yes),no)'
 	@echo 'CUDA=$(HAVE_CUDA)  NVCC=$(NVCC)  CUDA_ARCHS=$(CUDA_ARCHS)  CXX=$(CXX) (tests of the kernels without a GPU)'
 
-.PHONY: all tests setup demo check check-built gpu-check gpu-package bench asan fuzz fuzz-built install uninstall clean help print-config
+.PHONY: all tests setup demo check check-built check-long check-slurm gpu-check gpu-package bench asan fuzz fuzz-built install uninstall clean help print-config
 .SECONDARY:
 %.d: ;
 Makefile: ;

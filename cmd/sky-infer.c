@@ -444,7 +444,7 @@ int main(int argc, char **argv)
     };
     char cuda[300], versions[400];
     sky_cuda_version(cuda, sizeof cuda);
-    snprintf(versions, sizeof versions, "cpu: %s (up to %s here)\n%sMPI: not built in\n",
+    snprintf(versions, sizeof versions, "cpu: %s (up to %s here)\n%s" SKY_MPI_TEXT "\n",
              sky_cpu_level_name(sky_cpu_level_get()), sky_cpu_level_name(sky_cpu_detect()), cuda);
     sky_cli cli = {.prog = "sky-infer",
                    .summary = "segment query samples from one labelled prompt each",

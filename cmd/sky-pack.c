@@ -49,6 +49,7 @@ static int for_each(sky_cli *c, sky_reader *r, each_fn *fn, void *arg, sky_err *
 {
     sky_sample s = {0};
     sky_progress *p = sky_progress_begin(c, "records", 0);
+    sky_progress_expect(p, sky_reader_total_bytes(r));
     int rc;
     uint64_t before = 0;
     while ((rc = sky_reader_intact(r, c, &s, e)) > 0 && !(rc = fn(arg, &s, e))) {

@@ -9,7 +9,7 @@ int main(int argc, char **argv)
                    .usage = "sky-train --help | --version",
                    .details = "Training is not in this build: every other use ends with status 2.",
                    .opts = opts,
-                   .extra_version = "training: not in this build\nCUDA: not built in\nNCCL: not built in\nMPI: not built in\n"};
+                   .extra_version = "training: not in this build\nCUDA: not built in\nNCCL: not built in\n" SKY_MPI_TEXT "\n"};
     int status = sky_cli_begin(&cli, argc, argv);
     if (status >= 0)
         return status;

@@ -3,6 +3,7 @@
 #
 # On Debian and Ubuntu missing packages are installed when that is possible without a question (root, or sudo without a
 # password). Anywhere else, or when it is not possible, the exact list is printed and the script ends with status 1.
+# SETUP_OPTIONAL=1: also what some tests skip without (ranks over MPI, on two hosts).
 # shellcheck disable=SC2015,SC2086
 set -u
 
@@ -24,6 +25,11 @@ have_header zlib.h "" || need zlib1g-dev
 have_header png.h "" || need libpng-dev
 have_header zstd.h "" || need libzstd-dev
 have_program gdal-config && have_header gdal.h "$(gdal-config --cflags 2>/dev/null)" || need libgdal-dev
+if [ "${SETUP_OPTIONAL:-0}" = 1 ]; then
+    have_program mpirun || need openmpi-bin
+    mpicc -showme:compile >/dev/null 2>&1 || need libopenmpi-dev
+    have_program ip || need iproute2
+fi
 
 [ -z "$missing" ] && exit 0
 

@@ -150,7 +150,7 @@ int main(int argc, char **argv)
         {.name = "weights", .letter = 'm', .kind = SKY_OPT_STR, .value = &o.weights, .arg = "FILE", .help = "weights of files that only name their generator [generate]"},
         {.name = "same-weights", .kind = SKY_OPT_STR, .value = &o.same_weights, .arg = "FILE", .help = "only compare the weights of both files, bit for bit"},
         {0}};
-    sky_cli cli = {.prog = "golden", .summary = "replay files of reference tensors", .usage = "golden [options] FILE...", .opts = opts};
+    sky_cli cli = {.prog = "golden", .summary = "replay files of reference tensors", .usage = "golden [options] FILE...", .opts = opts, .takes = SKY_TAKES_THREADS};
     int status = sky_cli_begin(&cli, argc, argv);
     if (status >= 0)
         return status;

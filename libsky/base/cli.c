@@ -56,6 +56,18 @@ static void print_help(const sky_cli *c, const sky_opt *common)
     printf("\nexit status: 0 done, 1 the answer is no, 2 bad command line, 3 bad input data, 4 I/O, memory or device failed\n");
 }
 
+/* "prog: msg" on stderr. */
+static void print_line(const char *prog, const char *msg)
+{
+    char line[1024];
+    snprintf(line, sizeof line, "%s: %s", prog, msg);
+    for (char *p = line; *p; p++) /* file names are hostile */
+        if ((unsigned char)*p < ' ' || *p == 127)
+            *p = '?';
+    fflush(stdout);
+    fprintf(stderr, "%s\n", line);
+}
+
 static int mistake(const sky_cli *c, const char *fmt, ...) SKY_PRINTF(2, 3);
 static int mistake(const sky_cli *c, const char *fmt, ...)
 {
@@ -64,7 +76,7 @@ static int mistake(const sky_cli *c, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(e.msg, sizeof e.msg, fmt, ap);
     va_end(ap);
-    sky_print_line(c->prog, e.msg);
+    print_line(c->prog, e.msg);
     fprintf(stderr, "try '%s --help'\n", c->prog);
     return SKY_EXIT_USAGE;
 }
@@ -109,7 +121,7 @@ static int set_value(sky_cli *c, const sky_opt *o, const char *s)
         return -1;
     case SKY_OPT_LIST:
         if (add_to_list(o->value, s)) {
-            sky_print_line(c->prog, "out of memory");
+            print_line(c->prog, "out of memory");
             return SKY_EXIT_SYSTEM;
         }
         return -1;
@@ -203,7 +215,7 @@ int sky_cli_begin(sky_cli *c, int argc, char **argv)
     if (rc >= 0)
         return rc;
     if (!(c->args = sky_calloc((size_t)argc + 1, sizeof *c->args))) {
-        sky_print_line(c->prog, "out of memory");
+        print_line(c->prog, "out of memory");
         return SKY_EXIT_SYSTEM;
     }
     int only_operands = 0;
@@ -246,7 +258,7 @@ int sky_cli_end(sky_cli *c, int rc, sky_err *e)
         err = errno;
     }
     if (rc < 0)
-        sky_print_line(c->prog, e && e->msg[0] ? e->msg : "failed");
+        print_line(c->prog, e && e->msg[0] ? e->msg : "failed");
     else if (lost)
         fprintf(stderr, "%s: standard output: %s\n", c->prog, strerror(err));
     if (c->skipped && !c->quiet)
@@ -258,22 +270,11 @@ int sky_cli_end(sky_cli *c, int rc, sky_err *e)
     return lost ? SKY_EXIT_SYSTEM : rc == 0 && c->skipped ? SKY_EXIT_DATA : rc;
 }
 
-void sky_print_line(const char *prog, const char *msg)
-{
-    char line[1024];
-    snprintf(line, sizeof line, "%s: %s", prog, msg);
-    for (char *p = line; *p; p++) /* file names are hostile */
-        if ((unsigned char)*p < ' ' || *p == 127)
-            *p = '?';
-    fflush(stdout);
-    fprintf(stderr, "%s\n", line);
-}
-
 static void vline(const sky_cli *c, const char *fmt, va_list ap)
 {
     char msg[900];
     vsnprintf(msg, sizeof msg, fmt, ap);
-    sky_print_line(c->prog, msg);
+    print_line(c->prog, msg);
 }
 
 void sky_warn(const sky_cli *c, const char *fmt, ...)
@@ -299,7 +300,7 @@ int sky_skip(sky_cli *c, sky_err *e)
     if (!c->keep_going || (e->code != SKY_ECORRUPT && e->code != SKY_ELIMIT && e->code != SKY_EVERSION))
         return e->code;
     c->skipped++;
-    sky_print_line(c->prog, e->msg); /* each one is named, also under --quiet */
+    print_line(c->prog, e->msg); /* each one is named, also under --quiet */
     *e = (sky_err){0};
     return SKY_OK;
 }

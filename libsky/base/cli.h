@@ -79,7 +79,9 @@ int sky_skip(sky_cli *c, sky_err *e) SKY_MUST_USE;
  * nothing else. total 0: unknown. Thread-safe; cheap to call often. */
 typedef struct sky_progress sky_progress;
 sky_progress *sky_progress_begin(const sky_cli *c, const char *what /* "samples" */, uint64_t total);
+void sky_progress_expect(sky_progress *p, uint64_t bytes); /* so many in all; the time left follows from them when total is 0 */
 void sky_progress_add(sky_progress *p, uint64_t items, uint64_t bytes);
+void sky_progress_text(sky_progress *p, const char *text); /* shown in the line instead of the bytes per second */
 void sky_progress_end(sky_progress *p); /* NULL allowed */
 
 /* {"program","version","arguments":[...]} for the provenance chain; NULL when --no-provenance or memory. */

@@ -43,8 +43,6 @@ int sky_out_write(sky_out *o, const void *p, size_t n, sky_err *e) SKY_MUST_USE;
 int sky_out_printf(sky_out *o, sky_err *e, const char *fmt, ...) SKY_PRINTF(3, 4);
 uint64_t sky_out_offset(const sky_out *o); /* bytes written */
 const char *sky_out_name(const sky_out *o);
-int sky_out_is_stdout(const sky_out *o);
-int sky_out_flush(sky_out *o, sky_err *e) SKY_MUST_USE;
 /* Flush, fsync, rename. On failure the temporary file is removed. o is freed either way. */
 int sky_out_commit(sky_out *o, sky_err *e) SKY_MUST_USE;
 void sky_out_abort(sky_out *o); /* remove the temporary file, free; NULL allowed */

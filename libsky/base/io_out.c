@@ -105,14 +105,14 @@ static int write_all(sky_out *o, const void *p, size_t n, sky_err *e)
     return SKY_OK;
 }
 
-int sky_out_flush(sky_out *o, sky_err *e) { return write_all(o, NULL, 0, e); }
+static int flush(sky_out *o, sky_err *e) { return write_all(o, NULL, 0, e); }
 
 int sky_out_write(sky_out *o, const void *p, size_t n, sky_err *e)
 {
     o->offset += n;
     if (n >= OUT_DIRECT)
         return write_all(o, p, n, e);
-    int rc = n > OUT_BUF - o->n ? sky_out_flush(o, e) : SKY_OK;
+    int rc = n > OUT_BUF - o->n ? flush(o, e) : SKY_OK;
     if (!rc && n) {
         memcpy(o->buf + o->n, p, n);
         o->n += n;
@@ -144,11 +144,10 @@ int sky_out_printf(sky_out *o, sky_err *e, const char *fmt, ...)
 
 uint64_t sky_out_offset(const sky_out *o) { return o->offset; }
 const char *sky_out_name(const sky_out *o) { return o->name; }
-int sky_out_is_stdout(const sky_out *o) { return o->fd >= 0 && !o->tmp && !strcmp(o->name, "standard output"); }
 
 int sky_out_commit(sky_out *o, sky_err *e)
 {
-    int rc = sky_out_flush(o, e);
+    int rc = flush(o, e);
     if (!rc && o->tmp && fsync(o->fd))
         rc = sky_fail_errno(e, SKY_EIO, "%s: fsync", o->name);
     int fd = o->fd;

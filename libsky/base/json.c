@@ -1,12 +1,11 @@
 #include "base/json.h"
-#include "base/io.h"
 #include "base/mem.h"
 
 #include <setjmp.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { JSON_FILE_LIMIT = 64 << 20, JSON_DEPTH = 64 };
+enum { JSON_DEPTH = 64 };
 
 /* jansson allocates through the same door as everything else, so that the failing-allocation tests reach it. */
 /* When memory fails, jansson 2.14's scanner drops characters (and then aborts over an escape cut in half) or calls it a
@@ -80,18 +79,6 @@ json_t *sky_json_copy(const json_t *j)
         copy = NULL;
     }
     return copy;
-}
-
-int sky_json_load(json_t **out, const char *path, sky_err *e)
-{
-    char *p;
-    size_t n;
-    int rc = sky_read_file(&p, &n, path, JSON_FILE_LIMIT, e);
-    if (rc)
-        return rc;
-    rc = sky_json_parse(out, p, n, path, e);
-    sky_free(p);
-    return rc;
 }
 
 char *sky_json_dump(const json_t *j)

@@ -12,7 +12,6 @@
 
 /* One JSON value of n bytes; duplicate keys, trailing bytes and more than 64 levels are errors. Caller json_decref. */
 int sky_json_parse(json_t **out, const char *p, size_t n, const char *where, sky_err *e) SKY_MUST_USE;
-int sky_json_load(json_t **out, const char *path, sky_err *e) SKY_MUST_USE; /* "-" is standard input; 64 MiB limit */
 /* Compact, keys in insertion order, doubles with 17 digits; sky_free it. NULL: memory. */
 char *sky_json_dump(const json_t *j);
 

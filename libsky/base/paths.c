@@ -36,8 +36,8 @@ int sky_data_file(char **out, const char *kind, const char *name, const char *ex
     const char *exe = executable_dir(buf, sizeof buf);
     char *tries[] = {
         env ? sky_asprintf("%s/%s/%s%s", env, kind, name, ext) : NULL,
-        /* in the source tree the executable is build*\/bin/sky-... or build*\/tests/... */
-        exe ? sky_asprintf("%s/../../%s/%s%s", exe, strcmp(kind, "configs") ? "formats/datasets" : "pipelines", name, ext) : NULL,
+        /* the same where the tools are installed and where they are built, in $BUILD/bin and $BUILD/tests */
+        exe ? sky_asprintf("%s/../share/skysense/%s/%s%s", exe, kind, name, ext) : NULL,
         sky_asprintf("%s/share/skysense/%s/%s%s", SKY_PREFIX, kind, name, ext),
     };
     enum { N = sizeof tries / sizeof *tries };
@@ -50,8 +50,8 @@ int sky_data_file(char **out, const char *kind, const char *name, const char *ex
         }
     int rc = no_memory ? sky_fail(e, SKY_ENOMEM, "%s: out of memory", name)
              : *out    ? SKY_OK
-                       : sky_fail(e, SKY_EUSAGE, "no %s named '%s' (looked in $SKY_DATA/%s, the source tree and %s/share/skysense/%s)",
-                             strcmp(kind, "configs") ? "dataset" : "configuration", name, kind, SKY_PREFIX, kind);
+                       : sky_fail(e, SKY_EUSAGE, "no %s named '%s' (looked in $SKY_DATA/%s, share/skysense/%s beside the program's folder, and %s/share/skysense/%s)",
+                             strcmp(kind, "configs") ? "dataset" : "configuration", name, kind, kind, SKY_PREFIX, kind);
     for (int i = 0; i < N; i++)
         sky_free(tries[i]);
     return rc;

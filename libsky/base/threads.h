@@ -23,7 +23,8 @@ void sky_pool_for(sky_pool *p, int64_t n, void (*fn)(void *arg, int64_t i, int t
 
 /* An ordered pipeline stage: jobs are put in order, worked on by any thread, and got back in the same order. At most
  * `depth` jobs are in flight; put blocks beyond that until one was taken with get. One putter, one getter; both may be
- * the same thread if it keeps fewer than depth jobs in flight. fn runs on threads of the queue's own. */
+ * the same thread if it keeps fewer than depth jobs in flight. fn runs on threads of the queue's own. Who sleeps in get is
+ * woken when the oldest is done and no more than half of the jobs in flight wait for a thread. */
 typedef struct sky_queue sky_queue;
 int sky_queue_open(sky_queue **out, int threads, int depth, void (*fn)(void *job), sky_err *e) SKY_MUST_USE;
 void sky_queue_put(sky_queue *q, void *job);

@@ -220,7 +220,6 @@ void sky_labels_free(sky_labels *l)
 }
 
 int sky_labels_by_colour(const sky_labels *l) { return l->by_colour; }
-int sky_labels_table(const sky_labels *l) { return l->table; }
 int sky_labels_identity(const sky_labels *l) { return l->identity; }
 const json_t *sky_labels_classes(const sky_labels *l) { return l->classes; }
 const json_t *sky_labels_ignore(const sky_labels *l) { return l->ignore; }

@@ -17,7 +17,6 @@ extern const char *const sky_labels_keys[]; /* the keys it reads, NULL-terminate
 int sky_labels_parse(sky_labels **out, const json_t *o, const char *where, sky_err *e) SKY_MUST_USE;
 void sky_labels_free(sky_labels *l); /* NULL allowed */
 int sky_labels_by_colour(const sky_labels *l); /* stored values are RGB colours */
-int sky_labels_table(const sky_labels *l);     /* classes or map are there */
 int sky_labels_identity(const sky_labels *l);  /* by value, and every value stays what it is */
 sky_dtype sky_labels_dtype(const sky_labels *l, sky_dtype stored); /* of the result: U8 or U16; stored when no table */
 /* Borrowed arrays for a field's meta; NULL: not declared. */

@@ -52,7 +52,6 @@ int sky_catalogue_open(sky_catalogue **out, const sky_catalogue_opts *o, sky_err
 /* One index entry (format/stream.h); schema may be NULL. A sample without the label field, or of another split, is passed over. */
 int sky_catalogue_add(sky_catalogue *c, const json_t *entry, const json_t *schema, sky_err *e) SKY_MUST_USE;
 int sky_catalogue_add_shard(sky_catalogue *c, const sky_shard *s, sky_err *e) SKY_MUST_USE;
-uint64_t sky_catalogue_count(const sky_catalogue *c);     /* samples taken in */
 uint64_t sky_catalogue_unlabelled(const sky_catalogue *c); /* passed over: classes unknown */
 void sky_catalogue_close(sky_catalogue *c);
 

@@ -73,7 +73,6 @@ void sky_catalogue_close(sky_catalogue *c)
     sky_free(c);
 }
 
-uint64_t sky_catalogue_count(const sky_catalogue *c) { return c->n; }
 uint64_t sky_catalogue_unlabelled(const sky_catalogue *c) { return c->unlabelled; }
 
 /* Without --label the data must have one label field: two would make the choice depend on chance. */

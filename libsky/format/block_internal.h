@@ -75,8 +75,13 @@ size_t sky_frame_bound(uint64_t n);
 /* Compress n bytes into dst (sky_frame_bound(n) bytes there); fills f. */
 int sky_frame_pack(sky_codec *c, sky_frame *f, void *dst, const void *p, uint64_t n, sky_err *e) SKY_MUST_USE;
 
-/* Jobs in flight are kept at twice the threads; the queue just needs room for that. */
+/* Records in work: twice the threads, and more of them while they are small (see sky_queue_get); never more than fit. */
 #define SKY_QUEUE_SLOTS 4096
+#define SKY_QUEUE_SMALL ((uint64_t)4 << 20) /* bytes */
+static inline int sky_queue_wants_more(int pending, int threads, uint64_t bytes)
+{
+    return pending < 2 * threads || (bytes < SKY_QUEUE_SMALL && pending < SKY_QUEUE_SLOTS - 1);
+}
 
 /* ---- index ------------------------------------------------------------------------------------------------- */
 

@@ -61,7 +61,6 @@ int sky_npz_open(sky_npz **out, const char *path, sky_err *e) SKY_MUST_USE;
 int sky_npz_memory(sky_npz **out, const void *p, size_t n, const char *name, sky_err *e) SKY_MUST_USE;
 void sky_npz_close(sky_npz *z); /* NULL allowed */
 int sky_npz_count(const sky_npz *z);
-const char *sky_npz_name(const sky_npz *z, int i);
 int sky_npz_find(const sky_npz *z, const char *name); /* -1: none */
 int sky_npz_head(sky_npz *z, int i, sky_npy_head *h, sky_err *e) SKY_MUST_USE; /* without unpacking the data */
 int sky_npz_read(sky_npz *z, int i, uint64_t limit, sky_npy *a, sky_err *e) SKY_MUST_USE;

@@ -96,7 +96,6 @@ void sky_npz_close(sky_npz *z)
 }
 
 int sky_npz_count(const sky_npz *z) { return z->n; }
-const char *sky_npz_name(const sky_npz *z, int i) { return z->a[i].name; }
 
 int sky_npz_find(const sky_npz *z, const char *name)
 {

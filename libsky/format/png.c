@@ -1,8 +1,7 @@
-#include "format/png.h"
 #include "base/mem.h"
 #include "base/planes.h"
+#include "format/png_internal.h"
 
-#include <png.h>
 #include <setjmp.h>
 #include <string.h>
 
@@ -30,15 +29,15 @@ static void on_error(png_structp png, png_const_charp msg)
     longjmp(png_jmpbuf(png), 1);
 }
 
-static void on_warning(png_structp png, png_const_charp msg) { (void)png, (void)msg; }
+void sky_png_silence(png_structp png, png_const_charp msg) { (void)png, (void)msg; }
 
-static png_voidp png_alloc(png_structp png, png_alloc_size_t n)
+png_voidp sky_png_alloc(png_structp png, png_alloc_size_t n)
 {
     (void)png;
     return sky_alloc(n);
 }
 
-static void png_release(png_structp png, png_voidp p)
+void sky_png_release(png_structp png, png_voidp p)
 {
     (void)png;
     sky_free(p);
@@ -120,7 +119,7 @@ int sky_png_open(sky_png **out, const void *p, size_t n, sky_png_mode mode, cons
     g->end = g->p + n;
     g->name = sky_strdup(name);
     if (g->name)
-        g->png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, g, on_error, on_warning, NULL, png_alloc, png_release);
+        g->png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, g, on_error, sky_png_silence, NULL, sky_png_alloc, sky_png_release);
     if (g->png)
         g->info = png_create_info_struct(g->png);
     int rc = SKY_OK;

@@ -1,7 +1,6 @@
 #include "base/mem.h"
-#include "format/png.h"
+#include "format/png_internal.h"
 
-#include <png.h>
 #include <setjmp.h>
 #include <string.h>
 
@@ -17,20 +16,6 @@ static void on_error(png_structp png, png_const_charp msg)
     if (!k->rc)
         k->rc = sky_fail(k->e, strstr(msg, "emory") ? SKY_ENOMEM : SKY_EUSAGE, "%s: PNG: %s", sky_out_name(k->o), msg);
     longjmp(png_jmpbuf(png), 1);
-}
-
-static void on_warning(png_structp png, png_const_charp msg) { (void)png, (void)msg; }
-
-static png_voidp png_alloc(png_structp png, png_alloc_size_t n)
-{
-    (void)png;
-    return sky_alloc(n);
-}
-
-static void png_release(png_structp png, png_voidp p)
-{
-    (void)png;
-    sky_free(p);
 }
 
 static void give(png_structp png, png_bytep p, size_t n)
@@ -100,7 +85,7 @@ int sky_png_write(sky_out *o, const sky_png_spec *s, const void *pixels, size_t 
     if (k.rc)
         return sky_wrap(e, "%s", sky_out_name(o));
     png_infop info = NULL;
-    png_structp png = png_create_write_struct_2(PNG_LIBPNG_VER_STRING, &k, on_error, on_warning, NULL, png_alloc, png_release);
+    png_structp png = png_create_write_struct_2(PNG_LIBPNG_VER_STRING, &k, on_error, sky_png_silence, NULL, sky_png_alloc, sky_png_release);
     if (png)
         info = png_create_info_struct(png);
     if (!info) {

@@ -541,7 +541,9 @@ static int can_produce(const sky_reader *r)
     if (!r->queue)
         return 1;
     int n = sky_queue_pending(r->queue);
-    return !n || (n < 2 * sky_queue_threads(r->queue) && r->inflight < SKY_INFLIGHT);
+    /* From a pipe no further than needed: the next record may be long in coming. */
+    uint64_t bytes = r->in && sky_in_seekable(r->in) ? r->inflight : SKY_QUEUE_SMALL;
+    return !n || (sky_queue_wants_more(n, sky_queue_threads(r->queue), bytes) && r->inflight < SKY_INFLIGHT);
 }
 
 static int fill_queue(sky_reader *r, sky_err *e)

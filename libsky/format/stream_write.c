@@ -143,10 +143,16 @@ static int drain_one(sky_writer *w, sky_err *e)
     return rc;
 }
 
+/* Must a record be written before r may go to the queue? */
+static int is_busy(const sky_writer *w, const sky_encoded *r)
+{
+    int n = sky_queue_pending(w->queue);
+    return n && (!sky_queue_wants_more(n, sky_queue_threads(w->queue), w->inflight) || w->inflight + r->weight > INFLIGHT);
+}
+
 static int put_shard(sky_writer *w, sky_encoded *r, sky_err *e)
 {
-    int depth = 2 * sky_queue_threads(w->queue);
-    while (sky_queue_pending(w->queue) >= depth || (sky_queue_pending(w->queue) && w->inflight + r->weight > INFLIGHT)) {
+    while (is_busy(w, r)) {
         int rc = drain_one(w, e);
         if (rc) {
             sky_encoded_free(r);

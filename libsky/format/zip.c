@@ -1,6 +1,6 @@
 /* zip.c -- minizip over mapped memory. The directory is read once into a table; positions found by minizip are checked
  * against the file before a pointer into it is given out. */
-#include "format/zip.h"
+#include "format/zip_internal.h"
 #include "base/map.h"
 
 #include <minizip/unzip.h>
@@ -17,8 +17,8 @@ struct member {
 };
 
 struct sky_zip {
+    sky_zip_place place; /* minizip's, in the map */
     sky_map map;
-    uint64_t at; /* minizip's position in the map */
     char *name;
     unzFile uz;
     struct member *m;
@@ -28,46 +28,16 @@ struct sky_zip {
 
 /* ---- minizip's view of the map ------------------------------------------------------------------------------- */
 
-static voidpf in_open(voidpf opaque, const void *path, int mode)
-{
-    (void)path, (void)mode;
-    ((sky_zip *)opaque)->at = 0;
-    return opaque;
-}
-
 static uLong in_read(voidpf opaque, voidpf stream, void *buf, uLong n)
 {
     (void)opaque;
     sky_zip *z = stream;
-    uint64_t left = z->map.n - z->at;
+    uint64_t left = z->map.n - z->place.at;
     if (n > left)
         n = left;
-    memcpy(buf, z->map.p + z->at, n);
-    z->at += n;
+    memcpy(buf, z->map.p + z->place.at, n);
+    z->place.at += n;
     return n;
-}
-
-static ZPOS64_T in_tell(voidpf opaque, voidpf stream)
-{
-    (void)opaque;
-    return ((sky_zip *)stream)->at;
-}
-
-static long in_seek(voidpf opaque, voidpf stream, ZPOS64_T offset, int origin)
-{
-    (void)opaque;
-    sky_zip *z = stream;
-    uint64_t base = origin == ZLIB_FILEFUNC_SEEK_CUR ? z->at : origin == ZLIB_FILEFUNC_SEEK_END ? z->map.n : 0;
-    if (offset > z->map.n - base)
-        return -1;
-    z->at = base + offset;
-    return 0;
-}
-
-static int io_nothing(voidpf opaque, voidpf stream)
-{
-    (void)opaque, (void)stream;
-    return 0;
 }
 
 /* ---- directory ------------------------------------------------------------------------------------------------ */
@@ -140,8 +110,10 @@ static int has_end(const sky_map *m)
 
 static int read_directory(sky_zip *z, sky_err *e)
 {
-    zlib_filefunc64_def io = {.zopen64_file = in_open, .zread_file = in_read, .ztell64_file = in_tell, .zseek64_file = in_seek,
-                              .zclose_file = io_nothing, .zerror_file = io_nothing, .opaque = z};
+    zlib_filefunc64_def io;
+    sky_zip_io(&io, &z->place);
+    io.zread_file = in_read;
+    z->place.end = z->map.n;
     z->uz = has_end(&z->map) ? unzOpen2_64(z->name, &io) : NULL;
     if (!z->uz)
         return sky_fail(e, SKY_ECORRUPT, "%s: no zip directory at its end (%zu bytes): not a zip archive, or cut short", z->name, z->map.n);

@@ -1,5 +1,5 @@
 /* zip_out.c -- an archive built in memory: minizip goes back to patch local headers, which no pipe allows. */
-#include "format/zip.h"
+#include "format/zip_internal.h"
 
 #include <minizip/zip.h>
 #include <string.h>
@@ -8,16 +8,10 @@
 enum { CHUNK = 1 << 30, UTF8_NAME = 1 << 11, YEAR_1980 = 1 << 21 | 1 << 16 };
 
 struct sky_zip_out {
+    sky_zip_place place;
     sky_buf b;
-    uint64_t at;
     zipFile zf;
 };
-
-static voidpf out_open(voidpf opaque, const void *path, int mode)
-{
-    (void)path, (void)mode;
-    return opaque;
-}
 
 static uLong out_read(voidpf opaque, voidpf stream, void *buf, uLong n)
 {
@@ -29,43 +23,15 @@ static uLong out_write(voidpf opaque, voidpf stream, const void *buf, uLong n)
 {
     (void)opaque;
     sky_zip_out *z = stream;
-    uint64_t inside = z->b.n - z->at < n ? z->b.n - z->at : n; /* bytes that replace older ones */
+    uint64_t left = z->b.n - z->place.at, inside = left < n ? left : n; /* bytes that replace older ones */
     if (inside)
-        memcpy(z->b.p + z->at, buf, inside);
+        memcpy(z->b.p + z->place.at, buf, inside);
     sky_buf_add(&z->b, (const char *)buf + inside, n - inside);
     if (z->b.bad)
         return 0;
-    z->at += n;
+    z->place.at += n;
+    z->place.end = z->b.n;
     return n;
-}
-
-static ZPOS64_T out_tell(voidpf opaque, voidpf stream)
-{
-    (void)opaque;
-    return ((sky_zip_out *)stream)->at;
-}
-
-static long out_seek(voidpf opaque, voidpf stream, ZPOS64_T offset, int origin)
-{
-    (void)opaque;
-    sky_zip_out *z = stream;
-    uint64_t base = origin == ZLIB_FILEFUNC_SEEK_CUR ? z->at : origin == ZLIB_FILEFUNC_SEEK_END ? z->b.n : 0;
-    if (offset > z->b.n - base)
-        return -1;
-    z->at = base + offset;
-    return 0;
-}
-
-static int out_close(voidpf opaque, voidpf stream)
-{
-    (void)opaque, (void)stream;
-    return 0;
-}
-
-static int out_error(voidpf opaque, voidpf stream)
-{
-    (void)opaque;
-    return ((sky_zip_out *)stream)->b.bad;
 }
 
 int sky_zip_create(sky_zip_out **out, sky_err *e)
@@ -73,8 +39,10 @@ int sky_zip_create(sky_zip_out **out, sky_err *e)
     sky_zip_out *z = sky_calloc(1, sizeof *z);
     if (!z)
         return sky_fail(e, SKY_ENOMEM, "zip archive: out of memory");
-    zlib_filefunc64_def io = {.zopen64_file = out_open, .zread_file = out_read, .zwrite_file = out_write, .ztell64_file = out_tell,
-                              .zseek64_file = out_seek, .zclose_file = out_close, .zerror_file = out_error, .opaque = z};
+    zlib_filefunc64_def io;
+    sky_zip_io(&io, &z->place);
+    io.zread_file = out_read;
+    io.zwrite_file = out_write;
     z->zf = zipOpen2_64("", APPEND_STATUS_CREATE, NULL, &io);
     if (!z->zf) {
         sky_free(z);

@@ -94,7 +94,7 @@ static const struct {
              {GDT_Int32, SKY_I32}, {GDT_UInt64, SKY_U64}, {GDT_Int64, SKY_I64},   {GDT_Float32, SKY_F32},
              {GDT_Float64, SKY_F64}};
 
-GDALDataType sky_geo_type(sky_dtype t)
+static GDALDataType gdal_type(sky_dtype t)
 {
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (types[i].ours == t)
@@ -293,7 +293,8 @@ void sky_geo_close(sky_geo *g)
 
 /* ---- reading ------------------------------------------------------------------------------------------------- */
 
-int sky_geo_inside(int x, int y, int w, int h, int width, int height)
+/* x, y, w, h inside width x height? */
+static int inside(int x, int y, int w, int h, int width, int height)
 {
     return x >= 0 && y >= 0 && w > 0 && h > 0 && x <= width - w && y <= height - h;
 }
@@ -301,12 +302,12 @@ int sky_geo_inside(int x, int y, int w, int h, int width, int height)
 int sky_geo_read(sky_geo *g, int x, int y, int w, int h, const int *bands, int nbands, sky_dtype t, void *dst, sky_err *e)
 {
     const sky_geo_info *i = &g->info;
-    GDALDataType as = sky_geo_type(t);
+    GDALDataType as = gdal_type(t);
     if (!bands)
         nbands = i->bands;
     if (as == GDT_Unknown || ((t == SKY_I8 || i->dtype == SKY_I8) && t != i->dtype))
         return sky_fail(e, SKY_EUSAGE, "%s: cannot be read as %s (it is %s)", g->name, sky_dtype_name(t), sky_dtype_name(i->dtype));
-    if (!sky_geo_inside(x, y, w, h, i->width, i->height))
+    if (!inside(x, y, w, h, i->width, i->height))
         return sky_fail(e, SKY_EUSAGE, "%s: window %d,%d of %dx%d pixels leaves the raster of %dx%d", g->name, x, y, w, h,
                         i->width, i->height);
     for (int k = 0; bands && k < nbands; k++)
@@ -406,10 +407,10 @@ int sky_geo_read_ref(const sky_field *f, sky_geo *g, int x, int y, int w, int h,
         g = own;
     int win[4] = {0, 0, g->info.width, g->info.height}, bands[SKY_MAX_FIELDS], n = 0;
     rc = parse_ref(f, win, bands, &n, e);
-    if (!rc && !sky_geo_inside(win[0], win[1], win[2], win[3], g->info.width, g->info.height))
+    if (!rc && !inside(win[0], win[1], win[2], win[3], g->info.width, g->info.height))
         rc = sky_fail(e, SKY_ECORRUPT, "field '%s': reference window %d,%d of %dx%d leaves %s (%dx%d)", f->name, win[0],
                       win[1], win[2], win[3], uri, g->info.width, g->info.height);
-    if (!rc && !sky_geo_inside(x, y, w, h, win[2], win[3]))
+    if (!rc && !inside(x, y, w, h, win[2], win[3]))
         rc = sky_fail(e, SKY_EUSAGE, "field '%s': window %d,%d of %dx%d leaves the field (%dx%d)", f->name, x, y, w, h, win[2], win[3]);
     if (!rc)
         rc = sky_geo_read(g, win[0] + x, win[1] + y, w, h, n ? bands : NULL, n, f->dtype, dst, e);

@@ -19,7 +19,6 @@ int sky_geo_ready(const char *name, sky_err *e) SKY_MUST_USE;
 extern const char *const sky_geo_vector_drivers[]; /* NULL-terminated */
 /* sky_fail with GDAL's last message of this thread appended. */
 int sky_geo_fail(sky_err *e, int code, const char *fmt, ...) SKY_PRINTF(3, 4);
-GDALDataType sky_geo_type(sky_dtype t); /* GDT_Unknown: none */
 /* "EPSG:n" or WKT2 of s; CPLFree it. NULL: neither can be made. */
 char *sky_geo_crs_text(OGRSpatialReferenceH s);
 /* A new reference of "EPSG:n" or WKT, x first. */
@@ -29,7 +28,5 @@ int sky_geo_vsimem(char name[64], const void *p, size_t n, sky_err *e) SKY_MUST_
 /* photo.c: is this a JPEG of three bands, small enough to be held twice? Then all of it into dst, as three planes. */
 int sky_geo_is_photo(GDALDatasetH ds);
 int sky_geo_read_photo(GDALDatasetH ds, uint8_t *dst, sky_err *e) SKY_MUST_USE;
-/* x, y, w, h inside width x height? */
-int sky_geo_inside(int x, int y, int w, int h, int width, int height);
 
 #endif

@@ -40,7 +40,6 @@ void sky_scoring_close(sky_scoring *s)
 }
 
 uint64_t sky_scoring_wanted(const sky_scoring *s) { return s->nwant; }
-void sky_scoring_problem(sky_scoring *s, sky_score_problem p) { s->problems[p]++; }
 
 /* ---- whose prediction is it -------------------------------------------------------------------------------------- */
 

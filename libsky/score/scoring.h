@@ -29,7 +29,6 @@ int sky_scoring_add(sky_scoring *s, sky_sample *pred, int *problem, sky_err *e) 
 /* After the last: the wanted predictions that did not come, one per call (SKY_ECORRUPT with its name), then 0. */
 int sky_scoring_missing(sky_scoring *s, sky_err *e) SKY_MUST_USE;
 uint64_t sky_scoring_wanted(const sky_scoring *s); /* predictions wanted; 0 before the first without prompts */
-void sky_scoring_problem(sky_scoring *s, sky_score_problem p); /* count one that the caller found */
 
 /* ---- results ---------------------------------------------------------------------------------------------------- */
 

@@ -31,12 +31,10 @@ typedef struct {
     void *note_arg;
 } sky_checkpoints;
 
-#define SKY_NO_STEP UINT64_MAX
-
-/* Called by all ranks; rank 0 writes. run: an object, kept as it is. best: the step that is the best so far, which stays
- * whatever keep says, or SKY_NO_STEP. DIR is made when it does not exist (its parent must). On failure the checkpoints
+/* Called by all ranks; rank 0 writes. run: an object, kept as it is. best: this step is the best so far, and stays whatever
+ * keep says until another one is. DIR is made when it does not exist (its parent must). On failure the checkpoints
  * from before are as they were; only rank 0 knows of it. */
-int sky_checkpoint_write(const sky_checkpoints *k, sky_state *s, uint64_t step, const json_t *run, uint64_t best, sky_err *e) SKY_MUST_USE;
+int sky_checkpoint_write(const sky_checkpoints *k, sky_state *s, uint64_t step, const json_t *run, int best, sky_err *e) SKY_MUST_USE;
 
 typedef struct {
     uint64_t step;

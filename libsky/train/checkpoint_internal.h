@@ -8,6 +8,8 @@
 #define SKY_STATE_FORMAT "sky-train state 1"
 #define SKY_STATE_HASH "hash" /* U8 [64]: the check, in hexadecimal */
 
+#define SKY_NO_STEP UINT64_MAX
+
 /* DIR/step-NNNNNNNN + ext; sky_free it. NULL: memory. */
 char *sky_checkpoint_path(const char *dir, uint64_t step, const char *ext);
 /* The step of a file name "step-NNNNNNNN" + ext, or SKY_NO_STEP. */

@@ -18,6 +18,7 @@ typedef struct {
     const sky_checkpoints *k;
     sky_state *s;
     const char *run;     /* text of the run */
+    uint64_t best;       /* step of the best so far, or SKY_NO_STEP */
     float *host;         /* PIECE elements; rank 0 */
     sky_weights_out *out; /* NULL: another rank, or after an error */
     sky_err *e;          /* the first error */
@@ -137,11 +138,12 @@ static int hash_of(const writer *w, const char *path, char hash[65], sky_err *e)
 
 static json_t *state_metadata(const writer *w, uint64_t step, const char *weights, const char *ema)
 {
-    char text[32];
+    char text[32], best[32];
     snprintf(text, sizeof text, "%llu", (unsigned long long)step);
+    snprintf(best, sizeof best, "%llu", (unsigned long long)w->best);
     json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:s}", "format", SKY_STATE_FORMAT, "step", text, "optimizer", w->s->o.optimizer == SKY_ADAMW ? "adamw" : "sgd",
                           "weights", weights, "run", w->run);
-    if (j && *ema && json_object_set_new(j, "ema", json_string(ema))) {
+    if (j && ((*ema && json_object_set_new(j, "ema", json_string(ema))) || (w->best != SKY_NO_STEP && json_object_set_new(j, "best", json_string(best))))) {
         json_decref(j);
         j = NULL;
     }
@@ -250,6 +252,28 @@ static void remove_step(const sky_checkpoints *k, uint64_t step)
     }
 }
 
+/* The best so far as the newest state before this step has it. */
+static uint64_t last_best(const sky_checkpoints *k, uint64_t step)
+{
+    uint64_t *have, best = SKY_NO_STEP;
+    int n;
+    sky_err ignored;
+    if (sky_checkpoint_list(k->dir, ".state", &have, &n, &ignored))
+        return best;
+    while (n && have[n - 1] >= step)
+        n--;
+    sky_weights *w = NULL;
+    char *path = n ? sky_checkpoint_path(k->dir, have[n - 1], ".state") : NULL;
+    if (path && sky_weights_open(&w, path, &ignored) == 0) {
+        const char *text = json_string_value(json_object_get(sky_weights_metadata(w), "best"));
+        best = text ? strtoull(text, NULL, 10) : SKY_NO_STEP;
+    }
+    sky_weights_close(w);
+    sky_free(path);
+    sky_free(have);
+    return best;
+}
+
 static int rotate(const sky_checkpoints *k, uint64_t step, uint64_t best, sky_err *e)
 {
     uint64_t *have;
@@ -289,9 +313,9 @@ static void write_files(writer *w, uint64_t step, const char *weights, const cha
         failed(w, sync_dir(w->k->dir, w->e));
 }
 
-int sky_checkpoint_write(const sky_checkpoints *k, sky_state *s, uint64_t step, const json_t *run, uint64_t best, sky_err *e)
+int sky_checkpoint_write(const sky_checkpoints *k, sky_state *s, uint64_t step, const json_t *run, int best, sky_err *e)
 {
-    writer w = {.k = k, .s = s, .e = e};
+    writer w = {.k = k, .s = s, .e = e, .best = step};
     char *text = sky_json_dump(run), *weights = sky_checkpoint_path(k->dir, step, ".safetensors"), *ema = sky_checkpoint_path(k->dir, step, ".ema.safetensors"),
          *state = sky_checkpoint_path(k->dir, step, ".state");
     w.run = text;
@@ -300,13 +324,15 @@ int sky_checkpoint_write(const sky_checkpoints *k, sky_state *s, uint64_t step, 
         failed(&w, text && weights && ema && state && w.host ? make_dir(k, e) : sky_fail(e, SKY_ENOMEM, "checkpoint: out of memory"));
         if (!w.rc && unlink(state) && errno != ENOENT) /* the same step once more: from here on it does not count */
             failed(&w, sky_fail_errno(e, SKY_EIO, "%s", state));
+        if (!best)
+            w.best = last_best(k, step);
     }
     write_files(&w, step, weights, ema, state);
     if (is_first(&w) && !w.rc) {
         link_to(k, "last", step);
-        if (best != SKY_NO_STEP)
-            link_to(k, "best", best);
-        failed(&w, rotate(k, step, best, e));
+        if (best)
+            link_to(k, "best", step);
+        failed(&w, rotate(k, step, w.best, e));
     }
     sky_free(w.host);
     sky_free(text);

@@ -226,7 +226,7 @@ int main(int argc, char **argv)
         {.name = "repeat", .kind = SKY_OPT_I64, .value = &o.repeat, .arg = "N", .help = "timed runs, the best counts [3]", .min = 1, .max = 1000},
         {.name = "weights", .letter = 'm', .kind = SKY_OPT_STR, .value = &o.weights, .arg = "FILE", .help = "weights [generated]"},
         {0}};
-    sky_cli cli = {.prog = "bench_model", .summary = "time the pretraining model", .usage = "bench_model [options]", .opts = opts};
+    sky_cli cli = {.prog = "bench_model", .summary = "time the pretraining model", .usage = "bench_model [options]", .opts = opts, .takes = SKY_TAKES_THREADS};
     int status = sky_cli_begin(&cli, argc, argv);
     if (status >= 0)
         return status;

@@ -19,7 +19,7 @@
 #include <unistd.h>
 #include <zstd.h>
 
-enum { RING = 4, SIDE = 512, BANDS = 3, ROUNDS = 7, PIXELS = SIDE * SIDE };
+enum { RING = 4, SIDE = 512, BANDS = 3, ROUNDS = 15, PIXELS = SIDE * SIDE };
 
 typedef struct {
     uint8_t *image, *label;   /* BANDS*PIXELS, PIXELS */
@@ -208,7 +208,7 @@ static void scaling(sky_pool *pool, char *path, int threads)
 int main(int argc, char **argv)
 {
     const char *dir = argc > 1 ? argv[1] : "/tmp";
-    double mb = argc > 2 ? atof(argv[2]) : 256;
+    double mb = argc > 2 ? atof(argv[2]) : 100;
     int threads = argc > 3 ? atoi(argv[3]) : 0;
     sky_pool *pool;
     sky_err e;

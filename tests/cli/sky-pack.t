@@ -1,7 +1,7 @@
 #!/bin/bash
 # sky-pack at the command line: what it writes, says and returns, also when disk, memory, pipe or patience run out.
 cd "$(dirname "$0")/../.." || exit 1
-bin=$PWD/${BUILD:-build}
+bin=$(cd "${BUILD:-build}" && pwd)
 pack=$bin/bin/sky-pack
 tmp=$(mktemp -d) || exit 1
 tmp=$(cd "$tmp" && pwd)
@@ -122,6 +122,10 @@ fi
 status 0 "--info" "$pack" --info "$tmp/s-000.sky"
 [ "$(grep -c '^provenance' "$tmp/out")" = 2 ] && grep -q 'shard-size' "$tmp/out"
 ok $? "shows the chain of programs"
+
+"$pack" --progress json -o "$tmp/prog.sky" "$tmp/a.sky" 2>"$tmp/err"
+grep -qx '{"program":"sky-pack","records":30,"total":0,"bytes":'"$(stat -c '%s,"total_bytes":%s' "$tmp/a.sky")"',"seconds":[0-9.]*,"done":true}' "$tmp/err"
+ok $? "--progress json counts the bytes of the files against all of them"
 
 # ---- files
 status 4 "--extract makes its folder, not the one above" "$pack" --extract png -C "$tmp/no/x" "$tmp/a.sky"

@@ -238,7 +238,7 @@ static void check_shard(void)
     const sky_catalogue_opts co = {0};
     const sky_prompts_opts o = {.seed = 5};
     OK(!write_shard(path) && !sky_shard_open(&s, path, NULL, &err) && !sky_catalogue_open(&c, &co, &err) && !sky_catalogue_add_shard(c, s, &err) &&
-           sky_catalogue_count(c) == 3 && !sky_prompts_make(&p, c, &o, NULL, &err), "from a shard (%s)", err.msg);
+           !sky_prompts_make(&p, c, &o, NULL, &err), "from a shard (%s)", err.msg);
     /* c is asked for class 3 only, and offers nothing else: a and b prompt each other for class 0, which a table names */
     OK(p && sky_prompts_count(p) == 5 && !strcmp(sky_prompts_at(p, 0)->prompt, "b") && sky_prompts_at(p, 0)->cls == 0 && !strcmp(sky_prompts_at(p, 4)->query, "c") && sky_prompts_at(p, 4)->cls == 3,
        "its index carries classes, listed classes and the schema's names");

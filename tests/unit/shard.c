@@ -261,15 +261,15 @@ static void cut_behind_the_reader(void)
     sky_sample s = {0};
     snprintf(file, sizeof file, "%s/shrinks.sky", dir);
     int bad = sky_writer_open(&w, file, SKY_SHARD, NULL, NULL, &e), rc = 1;
-    for (uint64_t i = 0; i < 20 && !bad; i++)
+    for (uint64_t i = 0; i < 200 && !bad; i++)
         bad = make_sample(&s, i, 1, &e) || sky_writer_put(w, &s, &e);
-    OK(!bad && !sky_writer_close(w, &e) && !sky_reader_open(&r, p, 1, NULL, &e) && !sky_reader_select(r, label, &e), "20 larger records (%s)", e.msg);
+    OK(!bad && !sky_writer_close(w, &e) && !sky_reader_open(&r, p, 1, NULL, &e) && !sky_reader_select(r, label, &e), "200 larger records (%s)", e.msg);
     sky_reader_threads(r, 1);
-    OK(sky_reader_next(r, &s, &e) == 1 && !truncate(file, 60000), "cut after the first was read (%s)", e.msg);
+    OK(sky_reader_next(r, &s, &e) == 1 && !truncate(file, 2000000), "cut after the first was read (%s)", e.msg);
     int n = 1;
     while ((rc = sky_reader_next(r, &s, &e)) > 0)
         n++;
-    OK(rc == SKY_ECORRUPT && n > 1 && n < 20 && strstr(e.msg, "shrinks.sky: ") && strstr(e.msg, "ends at byte 60000"), "%d records, then: %s", n, e.msg);
+    OK(rc == SKY_ECORRUPT && n > 1 && n < 200 && strstr(e.msg, "shrinks.sky: ") && strstr(e.msg, "ends at byte 2000000"), "%d records, then: %s", n, e.msg);
     sky_sample_free(&s);
     sky_reader_close(r);
 }

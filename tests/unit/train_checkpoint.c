@@ -99,7 +99,7 @@ static sky_checkpoints where(int keep) { return (sky_checkpoints){.dir = dir, .k
 
 static json_t *run_of(uint64_t step) { return json_pack("{s:I, s:s, s:[f]}", "step", (json_int_t)step, "seed", "7", "metric", 0.1); }
 
-static int write_step(trainer *t, uint64_t step, int keep, uint64_t best)
+static int write_step(trainer *t, uint64_t step, int keep, int best)
 {
     sky_checkpoints k = where(keep);
     json_t *run = run_of(step);
@@ -139,7 +139,7 @@ static void resume(sky_dtype dtype, sky_optimizer opt)
     sky_checkpoint ck = {0};
     sky_checkpoints k = where(0);
     json_t *run = run_of(3);
-    int ok = open_trainer(&a, NULL, dtype, opt, 0, 1) == 0 && train(&a, 1, 3) == 0 && write_step(&a, 3, 0, SKY_NO_STEP) == 0 && train(&a, 4, 6) == 0;
+    int ok = open_trainer(&a, NULL, dtype, opt, 0, 1) == 0 && train(&a, 1, 3) == 0 && write_step(&a, 3, 0, 0) == 0 && train(&a, 4, 6) == 0;
     ok = ok && sky_checkpoint_latest(&k, &ck, &e) == 1 && ck.step == 3 && json_equal(ck.run, run);
     ok = ok && open_trainer(&b, ck.weights, dtype, opt, 0, 1) == 0 && sky_checkpoint_restore(&ck, &b.s, &e) == 0 && train(&b, 4, 6) == 0;
     OK(ok && same_state(&a, &b), "%s, %s: stopped and resumed, the same bits%s%s", dtype == SKY_F32 ? "F32" : "BF16", opt == SKY_ADAMW ? "AdamW" : "SGD", ok ? "" : ": ", ok ? "" : e.msg);
@@ -183,7 +183,7 @@ static void ranks(void)
     empty_dir();
     enum { RANKS = 3 };
     trainer one, t[RANKS];
-    int ok = open_trainer(&one, NULL, SKY_F32, SKY_ADAMW, 0, 1) == 0 && train(&one, 1, 2) == 0 && write_step(&one, 10, 0, SKY_NO_STEP) == 0;
+    int ok = open_trainer(&one, NULL, SKY_F32, SKY_ADAMW, 0, 1) == 0 && train(&one, 1, 2) == 0 && write_step(&one, 10, 0, 0) == 0;
     for (int r = 0; r < RANKS && ok; r++)
         ok = open_trainer(&t[r], NULL, SKY_F32, SKY_ADAMW, r, RANKS) == 0 && train(&t[r], 1, 2) == 0;
     for (int r = 1; r < RANKS && ok; r++)
@@ -193,7 +193,7 @@ static void ranks(void)
     k.gather = gather;
     k.arg = &m;
     json_t *run = run_of(10);
-    ok = ok && sky_checkpoint_write(&k, &t[0].s, 20, run, SKY_NO_STEP, &e) == 0;
+    ok = ok && sky_checkpoint_write(&k, &t[0].s, 20, run, 0, &e) == 0;
     OK(ok && same_file(file(10, ".safetensors"), file(20, ".safetensors")) && same_file(file(10, ".ema.safetensors"), file(20, ".ema.safetensors")), "written by three ranks: the same weights");
     sky_checkpoint ck = {0};
     trainer b[RANKS];
@@ -225,7 +225,7 @@ static void keeping(void)
     char link[200], to[200] = "";
     int ok = open_trainer(&t, NULL, SKY_F32, SKY_SGD, 0, 1) == 0;
     for (uint64_t k = 1; k <= 5 && ok; k++)
-        ok = train(&t, k, k) == 0 && write_step(&t, 100 * k, 2, k >= 2 ? 200 : 100) == 0;
+        ok = train(&t, k, k) == 0 && write_step(&t, 100 * k, 2, k <= 2) == 0;
     OK(ok && there(500) && there(400) && gone(300) && there(200) && gone(100), "the last two and the best stay%s%s", ok ? "" : ": ", ok ? "" : e.msg);
     snprintf(link, sizeof link, "%s/best.safetensors", dir);
     OK(readlink(link, to, sizeof to - 1) > 0 && !strcmp(to, "step-00000200.safetensors"), "best.safetensors leads to %s", to);
@@ -313,7 +313,7 @@ static void broken(void)
     int ok = open_trainer(&t, NULL, SKY_F32, SKY_ADAMW, 0, 1) == 0;
     for (int how = 0; how < BREAKS && ok; how++) {
         empty_dir();
-        ok = train(&t, 1, 1) == 0 && write_step(&t, 1, 0, SKY_NO_STEP) == 0 && train(&t, 2, 2) == 0 && write_step(&t, 2, 0, SKY_NO_STEP) == 0;
+        ok = train(&t, 1, 1) == 0 && write_step(&t, 1, 0, 0) == 0 && train(&t, 2, 2) == 0 && write_step(&t, 2, 0, 0) == 0;
         sky_checkpoints k = where(0);
         sky_checkpoint ck;
         ok = ok && sky_checkpoint_latest(&k, &ck, &e) == 1 && ck.step == 2;
@@ -355,7 +355,7 @@ static void writing_child(int fd, uint64_t step)
     if (open_trainer(&t, NULL, SKY_F32, SKY_ADAMW, 0, 1))
         _exit(1);
     for (;; step++)
-        if (train(&t, step, step) || write_step(&t, step, 2, SKY_NO_STEP) || write(fd, &step, sizeof step) != sizeof step)
+        if (train(&t, step, step) || write_step(&t, step, 2, 0) || write(fd, &step, sizeof step) != sizeof step)
             _exit(1);
 }
 
@@ -413,7 +413,7 @@ static void limited_child(void)
     signal(SIGXFSZ, SIG_IGN);
     int rc = open_trainer(&t, NULL, SKY_F32, SKY_ADAMW, 0, 1);
     setrlimit(RLIMIT_FSIZE, &l);
-    rc = rc ? rc : train(&t, 1, 2) ? 1 : write_step(&t, 8, 1, SKY_NO_STEP);
+    rc = rc ? rc : train(&t, 1, 2) ? 1 : write_step(&t, 8, 1, 0);
     _exit(rc == SKY_EIO && strstr(e.msg, "step-00000008") ? 0 : 1);
 }
 
@@ -421,7 +421,7 @@ static void full_disk(void)
 {
     empty_dir();
     trainer t;
-    int ok = open_trainer(&t, NULL, SKY_F32, SKY_ADAMW, 0, 1) == 0 && write_step(&t, 7, 1, SKY_NO_STEP) == 0, status = 1;
+    int ok = open_trainer(&t, NULL, SKY_F32, SKY_ADAMW, 0, 1) == 0 && write_step(&t, 7, 1, 0) == 0, status = 1;
     fflush(stdout);
     pid_t child = fork();
     if (child == 0)
@@ -435,7 +435,7 @@ static void full_disk(void)
     if (mount("tmpfs", dir, "tmpfs", 0, "size=9m")) {
         SKIP("mounting is not allowed here", "a full file system");
     } else {
-        int first = write_step(&t, 1, 2, SKY_NO_STEP), second = write_step(&t, 2, 2, SKY_NO_STEP);
+        int first = write_step(&t, 1, 2, 0), second = write_step(&t, 2, 2, 0);
         OK(first == 0 && second == SKY_EIO && sky_checkpoint_latest(&k, &ck, &e) == 1 && ck.step == 1 && !leftovers(), "a full file system: %s", e.msg);
         sky_checkpoint_close(&ck);
         umount2(dir, MNT_DETACH);

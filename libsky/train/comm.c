@@ -1,0 +1,99 @@
+#include "train/comm.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int64_t env_number(const char *name)
+{
+    const char *s = getenv(name);
+    return s ? strtoll(s, NULL, 10) : 0;
+}
+
+int sky_comm_open(sky_comm **out, sky_err *e)
+{
+    *out = NULL;
+    if (sky_comm_mpi_launched())
+        return sky_comm_mpi_open(out, e);
+    /* srun without a process manager starts tasks that know nothing of each other. */
+    if (env_number("SLURM_STEP_NUM_TASKS") > 1 && getenv("SLURM_PROCID"))
+        return sky_fail(e, SKY_EUSAGE, "task %s of %s of srun, without a way to reach the others: start with mpirun, or srun --mpi=pmix",
+                        getenv("SLURM_PROCID"), getenv("SLURM_STEP_NUM_TASKS"));
+    sky_comm *k = sky_calloc(1, sizeof *k);
+    if (!k)
+        return sky_fail(e, SKY_ENOMEM, "ranks: out of memory");
+    k->ranks = k->locals = 1;
+    *out = k;
+    return 0;
+}
+
+void sky_comm_close(sky_comm *k)
+{
+    if (k && k->ops)
+        k->ops->close(k);
+    else
+        sky_free(k);
+}
+
+static int summable(sky_dtype t, sky_err *e)
+{
+    return t == SKY_F32 || t == SKY_F64 ? 0 : sky_fail(e, SKY_EUSAGE, "sum over ranks: %s, not F32 or F64", sky_dtype_name(t));
+}
+
+int sky_comm_sum(sky_comm *k, void *p, int64_t n, sky_dtype t, sky_err *e)
+{
+    int rc = summable(t, e);
+    return rc || k->ranks == 1 || !n ? rc : k->ops->sum(k, p, n, t, e);
+}
+
+int sky_comm_sum_tensor(void *arg, sky_tensor *t, sky_err *e)
+{
+    return sky_comm_sum(arg, t->data, sky_numel(t), t->dtype, e);
+}
+
+int sky_comm_sum_start(sky_comm *k, void *p, int64_t n, sky_dtype t, sky_err *e)
+{
+    int rc = summable(t, e);
+    return rc || k->ranks == 1 || !n ? rc : k->ops->start(k, p, n, t, e);
+}
+
+int sky_comm_poke(sky_comm *k, sky_err *e) { return k->ranks == 1 ? 0 : k->ops->poke(k, e); }
+int sky_comm_wait(sky_comm *k, sky_err *e) { return k->ranks == 1 ? 0 : k->ops->wait(k, e); }
+
+int sky_comm_gather(sky_comm *k, void *p, const int64_t *cut, sky_dtype t, sky_err *e)
+{
+    return k->ranks == 1 || cut[0] == cut[k->ranks] ? 0 : k->ops->gather(k, p, cut, t, e);
+}
+
+int sky_comm_collect(sky_comm *k, const float *part, float *host, const int64_t *cut, sky_err *e)
+{
+    if (k->ranks > 1)
+        return k->ops->collect(k, part, host, cut, e);
+    if (cut[1] > cut[0])
+        memmove(host + cut[0], part, (size_t)(cut[1] - cut[0]) * sizeof *host);
+    return 0;
+}
+
+int sky_comm_broadcast(sky_comm *k, void *p, size_t bytes, int root, sky_err *e)
+{
+    return k->ranks == 1 || !bytes ? 0 : k->ops->broadcast(k, p, bytes, root, e);
+}
+
+int sky_comm_barrier(sky_comm *k, sky_err *e) { return k->ranks == 1 ? 0 : k->ops->barrier(k, e); }
+
+void sky_comm_abort(sky_comm *k, const char *prog, const char *reason, int status)
+{
+    char host[256] = "?";
+    gethostname(host, sizeof host - 1);
+    fflush(stdout);
+    if (k->ranks == 1)
+        fprintf(stderr, "%s: %s\n", prog, reason);
+    else
+        fprintf(stderr, "%s: rank %d of %d on %s: %s\n", prog, k->rank, k->ranks, host, reason);
+    fflush(stderr);
+    if (k->ops)
+        k->ops->abort(k, status);
+    _exit(status);
+}

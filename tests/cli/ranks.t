@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# Ranks over MPI on one machine: every call of train/comm.h, and that a rank that dies ends the job with its number and
+# reason and leaves the last checkpoint whole. SKY_LONG=1: more ranks, more ways to die.
+set -u
+ring=$(cd "${BUILD:-build}/tests" && pwd)/comm_ring
+bin=$(cd "${BUILD:-build}/bin" && pwd)
+tmp=$(mktemp -d) || exit 1
+trap 'rm -rf "$tmp"' EXIT
+cd "$tmp" || exit 1
+n=0
+ok() { # status, description
+    n=$((n + 1))
+    if [ "$1" = 0 ]; then
+        echo "ok $n - $2"
+    else
+        echo "not ok $n - $2"
+        sed 's/^/# /' out | head -30
+    fi
+}
+skip() { n=$((n + 1)); echo "ok $n - $1 # SKIP $2"; }
+end() { echo "1..$n"; exit; }
+# A rank may be started as root in a container, and there may be more ranks than cores.
+ranks() { # ranks, seconds, arguments of comm_ring...: output in out, exit status in status, seconds taken in took
+    local count=$1 limit=$2 from=$SECONDS
+    shift 2
+    # MPI's own memory is not ours to free.
+    ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0" timeout -k 5 "$limit" mpirun --allow-run-as-root --oversubscribe -n "$count" "$ring" "$@" >out 2>&1
+    status=$?
+    took=$((SECONDS - from))
+}
+
+"$ring" check >out 2>&1 && grep -q '^1 ranks, 1 on this host, alone$' out && ! grep -q '^not ok' out
+ok $? "without mpirun: a single rank, for which MPI is not started"
+
+for tool in sky-pack sky-infer sky-score sky-tile sky-ingest; do
+    [ -x "$bin/$tool" ] || continue
+    ! ldd "$bin/$tool" | grep -q libmpi
+    ok $? "$tool is not linked to MPI"
+done
+SLURM_STEP_NUM_TASKS=4 SLURM_PROCID=1 "$ring" check >out 2>&1
+[ $? = 2 ] && grep -q 'without a way to reach the others' out
+ok $? "srun without a process manager is an error, not four runs"
+
+if ! ldd "$ring" | grep -q libmpi; then
+    OMPI_COMM_WORLD_SIZE=4 "$ring" check >out 2>&1
+    [ $? = 2 ] && grep -q 'MPI is not built in' out
+    ok $? "ranks without MPI are an error, not four runs"
+    skip "ranks" "MPI is not built in"
+    end
+fi
+if ! command -v mpirun >/dev/null; then
+    skip "ranks" "no mpirun here"
+    end
+fi
+ranks 1 60 check
+[ $status = 0 ] && grep -q '^1 ranks, 1 on this host, MPI$' out
+ok $? "mpirun with one rank"
+for count in 2 4 ${SKY_LONG:+3 7 8}; do
+    ranks $count 120 check
+    [ $status = 0 ] && grep -q "^$count ranks" out && ! grep -q '^not ok' out && [ "$(grep -c '^ok' out)" = 14 ]
+    ok $? "$count ranks: sums to the bit, parts, broadcast, buckets"
+done
+
+# dies HOW RANK STEP PATTERN: the job ends in 30 s, says PATTERN, and STATE is that of the step before.
+dies() {
+    rm -f state
+    ranks 4 40 train state 1000 20 "$2" "$1" "$3"
+    [ $status != 0 ] && [ $status != 124 ] && [ $took -le 30 ] && grep -qE -- "$4" out && grep -q "^$3 " state
+    ok $? "rank $2 ends by $1 in step $3: status $status after $took s"
+}
+dies kill 2 6 'process rank 2 with PID [0-9]+ on node .* exited on signal 9 \(Killed\)'
+dies abort 3 5 '^comm_ring: rank 3 of 4 on .*: the loss is not finite$'
+dies exit 1 4 'Process name: \[\[[0-9]+,1\],1\]'
+if [ -n "${SKY_LONG:-}" ]; then
+    dies kill 0 9 'process rank 0 with PID [0-9]+ on node .* exited on signal 9 \(Killed\)'
+    dies exit 3 2 'Process name: \[\[[0-9]+,1\],3\]'
+fi
+ranks 3 60 train state 12 5
+[ $status = 0 ] && grep -q '^continued from step' out && grep -q '^step 11 ' out
+ok $? "another number of ranks goes on from it"
+end
