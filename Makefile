@@ -47,7 +47,7 @@ MPI_CFLAGS += -DSKY_MPI
 else ifeq ($(MPI),yes)
 $(error MPI=yes, but '$(MPICC) -showme:compile' says nothing)
 endif
-$(BUILD)/libsky/train/comm_mpi.c.o: CPPFLAGS += $(MPI_CFLAGS)
+$(BUILD)/libsky/train/comm_mpi.c.o $(BUILD)/libsky/train/comm_mpi_sum.c.o $(BUILD)/tests/bench/bench_comm.c.o: CPPFLAGS += $(MPI_CFLAGS)
 # For --version: "mpicc: Open MPI 4.1.4 (Language: C)" becomes "MPI 4.1.4 (Open MPI)".
 MPI_TEXT := $(if $(MPI_CFLAGS),$(shell $(MPICC) -showme:version 2>/dev/null | sed -nE 's/.*(Open MPI) ([0-9.]+).*/MPI \2 (\1)/p'))
 $(BUILD)/cmd/sky-infer.c.o $(BUILD)/cmd/sky-train.c.o: CPPFLAGS += -DSKY_MPI_TEXT='"$(or $(MPI_TEXT),MPI: not built in)"'

@@ -92,10 +92,9 @@ int sky_buckets_done(sky_buckets *b, int i, sky_err *e)
 {
     const int of = b->of[i];
     if (--b->v[of].left)
-        return sky_comm_poke(b->k, e);
+        return 0;
     b->finished[b->nfinished++] = of;
-    int rc = begin_complete(b, e);
-    return rc ? rc : sky_comm_poke(b->k, e);
+    return begin_complete(b, e);
 }
 
 int sky_buckets_finish(sky_buckets *b, sky_err *e)

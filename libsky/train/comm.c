@@ -59,7 +59,6 @@ int sky_comm_sum_start(sky_comm *k, void *p, int64_t n, sky_dtype t, sky_err *e)
     return rc || k->ranks == 1 || !n ? rc : k->ops->start(k, p, n, t, e);
 }
 
-int sky_comm_poke(sky_comm *k, sky_err *e) { return k->ranks == 1 ? 0 : k->ops->poke(k, e); }
 int sky_comm_wait(sky_comm *k, sky_err *e) { return k->ranks == 1 ? 0 : k->ops->wait(k, e); }
 
 int sky_comm_gather(sky_comm *k, void *p, const int64_t *cut, sky_dtype t, sky_err *e)

@@ -31,7 +31,6 @@ struct sky_comm_ops {
     void (*close)(sky_comm *k);
     int (*sum)(sky_comm *k, void *p, int64_t n, sky_dtype t, sky_err *e);
     int (*start)(sky_comm *k, void *p, int64_t n, sky_dtype t, sky_err *e);
-    int (*poke)(sky_comm *k, sky_err *e);
     int (*wait)(sky_comm *k, sky_err *e);
     int (*gather)(sky_comm *k, void *p, const int64_t *cut, sky_dtype t, sky_err *e);
     int (*collect)(sky_comm *k, const float *part, float *host, const int64_t *cut, sky_err *e);
@@ -52,10 +51,9 @@ int sky_comm_sum(sky_comm *k, void *p, int64_t n, sky_dtype t, sky_err *e) SKY_M
 /* The same as a hook of the tensor layer; arg: the sky_comm. */
 int sky_comm_sum_tensor(void *arg, sky_tensor *t, sky_err *e);
 
-/* Begin a sum and return: p must not be touched until sky_comm_wait, which waits for all that were begun. In between the
- * sums go on inside every call of this interface; sky_comm_poke does nothing else. */
+/* Begin a sum and return: p must not be touched until sky_comm_wait, which waits for all that were begun. The sums go on
+ * in between. */
 int sky_comm_sum_start(sky_comm *k, void *p, int64_t n, sky_dtype t, sky_err *e) SKY_MUST_USE;
-int sky_comm_poke(sky_comm *k, sky_err *e) SKY_MUST_USE;
 int sky_comm_wait(sky_comm *k, sky_err *e) SKY_MUST_USE;
 
 /* cut: ranks + 1 ascending element numbers. Rank r has elements [cut[r], cut[r+1]) of p; afterwards all have all. */
