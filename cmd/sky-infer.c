@@ -66,22 +66,18 @@ static int fill_catalogue(tool *t, sky_catalogue *c, sky_err *e)
 static int make_prompts(tool *t, sky_err *e)
 {
     const sky_catalogue_opts co = {.label = t->o.label, .query_split = t->o.split, .prompt_split = t->o.prompt_split};
-    const sky_prompts_opts po = {(uint64_t)t->o.make_prompts, t->o.protocol && !strcmp(t->o.protocol, "multiclass"), t->cli->keep_going};
+    const sky_prompts_opts po = {(uint64_t)t->o.make_prompts, t->o.protocol && !strcmp(t->o.protocol, "multiclass"), t->cli};
     sky_catalogue *c = NULL;
     sky_prompts *p = NULL;
-    uint64_t skipped = 0;
     if (!t->cli->nargs)
         return sky_fail(e, SKY_EUSAGE, "--make-prompts: no SHARDS given (try --help)");
     int rc = sky_catalogue_open(&c, &co, e);
     if (!rc)
         rc = fill_catalogue(t, c, e);
     if (!rc)
-        rc = sky_prompts_make(&p, c, &po, &skipped, e);
+        rc = sky_prompts_make(&p, c, &po, e);
     if (!rc)
         rc = print_prompts(t, p, e);
-    if (!rc && skipped)
-        sky_warn(t->cli, "%" PRIu64 " queries left out: no other sample can prompt them", skipped);
-    t->cli->skipped += skipped;
     sky_prompts_free(p);
     sky_catalogue_close(c);
     return rc;

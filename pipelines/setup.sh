@@ -7,14 +7,14 @@
 # shellcheck disable=SC2015,SC2086
 set -u
 
-cc=${CC:-cc}
+cc=${CC:-cc} # may be two words: ccache gcc
 missing=
 
 have_program() { command -v "$1" >/dev/null 2>&1; }
 have_header() { echo "#include <$1>" | $cc $2 -E - >/dev/null 2>&1; }
 need() { missing="$missing $1"; }
 
-have_program "$cc" && have_program make && have_program ar || need build-essential
+have_program "${cc%% *}" && have_program make && have_program ar || need build-essential
 have_program zstd || need zstd
 have_program prove || need perl
 have_program python3 || need python3

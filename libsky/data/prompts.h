@@ -7,7 +7,7 @@
 #ifndef SKY_DATA_PROMPTS_H
 #define SKY_DATA_PROMPTS_H
 
-#include "base/err.h"
+#include "base/cli.h"
 #include "base/json.h"
 #include "format/stream.h"
 #include <stdint.h>
@@ -58,10 +58,9 @@ void sky_catalogue_close(sky_catalogue *c);
 typedef struct {
     uint64_t seed;
     int multi;        /* protocol */
-    int skip_single;  /* leave out queries that no other sample can prompt, instead of failing */
+    sky_cli *cli;     /* its --keep-going names and leaves out a query that no other sample can prompt; NULL: an error */
 } sky_prompts_opts;
-/* *skipped (NULL allowed): queries left out under skip_single. */
-int sky_prompts_make(sky_prompts **out, sky_catalogue *c, const sky_prompts_opts *o, uint64_t *skipped, sky_err *e) SKY_MUST_USE;
+int sky_prompts_make(sky_prompts **out, sky_catalogue *c, const sky_prompts_opts *o, sky_err *e) SKY_MUST_USE;
 
 /* ---- slots ---------------------------------------------------------------------------------------------------------- */
 

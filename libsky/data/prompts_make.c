@@ -204,16 +204,12 @@ typedef struct {
     const sky_prompts_opts *o;
     sky_prompts *to;
     uint64_t *list; /* candidates, in order of id; room for all */
-    uint64_t skipped;
 } maker;
 
 static int none_left(maker *m, sky_err *e, const char *query, const char *why)
 {
-    if (m->o->skip_single) {
-        m->skipped++;
-        return SKY_OK;
-    }
-    return sky_fail(e, SKY_ECORRUPT, "sample '%s': %s, so nothing can prompt it", query, why);
+    int rc = sky_fail(e, SKY_ECORRUPT, "sample '%s': %s, so nothing can prompt it", query, why);
+    return m->o->cli ? sky_skip(m->o->cli, e) : rc;
 }
 
 /* The draw among n candidates without the query itself, whose place in the list is `self` (n: it is not there). */
@@ -299,13 +295,11 @@ static int make_all(maker *m, sky_err *e)
     return rc ? rc : sky_prompts_seal(m->to, e);
 }
 
-int sky_prompts_make(sky_prompts **out, sky_catalogue *c, const sky_prompts_opts *o, uint64_t *skipped, sky_err *e)
+int sky_prompts_make(sky_prompts **out, sky_catalogue *c, const sky_prompts_opts *o, sky_err *e)
 {
     maker m = {.c = c, .o = o, .to = sky_calloc(1, sizeof *m.to), .list = sky_alloc(c->n * sizeof *m.list)};
     int rc = m.to && m.list ? make_all(&m, e) : sky_fail(e, SKY_ENOMEM, "out of memory for prompts");
     sky_free(m.list);
-    if (skipped)
-        *skipped = m.skipped;
     if (rc) {
         sky_prompts_free(m.to);
         return rc;

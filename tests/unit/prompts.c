@@ -78,7 +78,7 @@ static void check_write(void)
 /* ---- the rule -------------------------------------------------------------------------------------------------- */
 
 /* entries: JSON index entries, as one array; order: 0 forwards, 1 backwards. Returns the file made, or NULL with err. */
-static char *make(const char *entries, int backwards, const sky_catalogue_opts *co, const sky_prompts_opts *o, uint64_t *skipped)
+static char *make(const char *entries, int backwards, const sky_catalogue_opts *co, const sky_prompts_opts *o)
 {
     sky_catalogue *c = NULL;
     sky_prompts *p = NULL;
@@ -89,7 +89,7 @@ static char *make(const char *entries, int backwards, const sky_catalogue_opts *
     for (size_t i = 0; i < n && !rc; i++)
         rc = sky_catalogue_add(c, json_array_get(list, backwards ? n - 1 - i : i), co->nclasses < 0 ? NULL : schema, &err);
     if (!rc)
-        rc = sky_prompts_make(&p, c, o, skipped, &err);
+        rc = sky_prompts_make(&p, c, o, &err);
     for (uint64_t i = 0; !rc && i < sky_prompts_count(p); i++)
         sky_buf_printf(&b, "%s<%s:%d ", sky_prompts_at(p, i)->query, sky_prompts_at(p, i)->prompt, sky_prompts_at(p, i)->cls);
     json_decref(list), json_decref(schema);
@@ -100,7 +100,7 @@ static char *make(const char *entries, int backwards, const sky_catalogue_opts *
 
 static void check_made(const char *entries, const sky_catalogue_opts *co, const sky_prompts_opts *o, const char *want, const char *what)
 {
-    char *a = make(entries, 0, co, o, NULL), *b = make(entries, 1, co, o, NULL);
+    char *a = make(entries, 0, co, o), *b = make(entries, 1, co, o);
     OK(a && b && !strcmp(a, want) && !strcmp(b, want), "%s: %s", what, a ? a : err.msg);
     sky_free(a), sky_free(b);
 }
@@ -115,15 +115,15 @@ static void check_rule(void)
     co = (sky_catalogue_opts){.classes = (int[]){2}, .nclasses = 1};
     check_made(three, &co, &o, "b<c:2 c<b:2 ", "only class 2");
     co = (sky_catalogue_opts){.classes = (int[]){4}, .nclasses = 1};
-    OK(!make(three, 0, &co, &o, NULL) && strstr(err.msg, "'c'") && strstr(err.msg, "class 4"), "a class with one image: %s", err.msg);
-    o.skip_single = 1;
+    OK(!make(three, 0, &co, &o) && strstr(err.msg, "'c'") && strstr(err.msg, "class 4"), "a class with one image: %s", err.msg);
+    sky_cli cli = {.prog = "# prompts", .keep_going = 1};
+    o.cli = &cli;
     co = (sky_catalogue_opts){.classes = (int[]){2, 4}, .nclasses = 2};
-    uint64_t skipped = 0;
-    char *s = make(three, 0, &co, &o, &skipped);
-    OK(s && !strcmp(s, "b<c:2 c<b:2 ") && skipped == 1, "left out when asked to, and counted");
+    char *s = make(three, 0, &co, &o);
+    OK(s && !strcmp(s, "b<c:2 c<b:2 ") && cli.skipped == 1, "left out when asked to, and counted");
     sky_free(s);
     co = (sky_catalogue_opts){.classes = (int[]){9}, .nclasses = 1};
-    OK(!make(three, 0, &co, &o, NULL) && strstr(err.msg, "no queries"), "no query at all: %s", err.msg);
+    OK(!make(three, 0, &co, &o) && strstr(err.msg, "no queries"), "no query at all: %s", err.msg);
 
     const char split[] = "[{\"id\":\"a\",\"classes\":{\"label\":[1]},\"split\":\"val\"},{\"id\":\"b\",\"classes\":{\"label\":[1]},\"split\":\"train\"},{\"id\":\"c\",\"classes\":{\"label\":[1]},\"split\":\"val\"}]";
     o = (sky_prompts_opts){.seed = 1};
@@ -136,20 +136,20 @@ static void check_rule(void)
     co = (sky_catalogue_opts){.classes = (int[]){3}, .nclasses = 1};
     check_made(listed, &co, &o, "c<d:3 d<c:3 ", "listed and present");
     co.classes = (int[]){2};
-    s = make(listed, 0, &co, &o, NULL);
+    s = make(listed, 0, &co, &o);
     OK(s && strstr(s, "c<") && !strstr(s, "<c:2") && strstr(s, "a<b:2") && strstr(s, "b<a:2"), "a listed class is asked for, but only a present one is offered: %s", s ? s : err.msg);
     sky_free(s);
     co.classes = (int[]){1};
-    OK(!make(listed, 0, &co, &o, NULL) && strstr(err.msg, "'b'"), "a class that is present but not listed is not offered: %s", err.msg);
+    OK(!make(listed, 0, &co, &o) && strstr(err.msg, "'b'"), "a class that is present but not listed is not offered: %s", err.msg);
 
     const char two[] = "[{\"id\":\"a\",\"classes\":{\"label\":[1],\"parts\":[1]}},{\"id\":\"b\",\"classes\":{\"label\":[1],\"parts\":[1]}}]";
     co = (sky_catalogue_opts){0};
-    OK(!make(two, 0, &co, &o, NULL) && strstr(err.msg, "parts"), "two label fields: %s", err.msg);
+    OK(!make(two, 0, &co, &o) && strstr(err.msg, "parts"), "two label fields: %s", err.msg);
     co.label = "parts";
     check_made(two, &co, &o, "a<b:1 b<a:1 ", "one of them chosen");
-    OK(!make("[{\"id\":\"a\",\"classes\":{\"l\":[1]}},{\"id\":\"a\",\"classes\":{\"l\":[1]}}]", 0, &(sky_catalogue_opts){0}, &o, NULL) && strstr(err.msg, "twice"), "an id twice: %s", err.msg);
-    OK(!make("[{\"id\":\"a\",\"classes\":{\"l\":[300]}}]", 0, &(sky_catalogue_opts){0}, &o, NULL) && strstr(err.msg, "300"), "class 300: %s", err.msg);
-    OK(!make("[]", 0, &(sky_catalogue_opts){0}, &o, NULL) && strstr(err.msg, "0 samples"), "nothing at all: %s", err.msg);
+    OK(!make("[{\"id\":\"a\",\"classes\":{\"l\":[1]}},{\"id\":\"a\",\"classes\":{\"l\":[1]}}]", 0, &(sky_catalogue_opts){0}, &o) && strstr(err.msg, "twice"), "an id twice: %s", err.msg);
+    OK(!make("[{\"id\":\"a\",\"classes\":{\"l\":[300]}}]", 0, &(sky_catalogue_opts){0}, &o) && strstr(err.msg, "300"), "class 300: %s", err.msg);
+    OK(!make("[]", 0, &(sky_catalogue_opts){0}, &o) && strstr(err.msg, "0 samples"), "nothing at all: %s", err.msg);
 }
 
 /* 200 samples of one class: prompts spread over all, differ with the seed, never the query itself. */
@@ -165,7 +165,7 @@ static void check_draws(void)
     int self = 0, same = 0, used[200] = {0}, distinct = 0, lines = 0, both = 0, before = -1;
     for (uint64_t seed = 1; seed <= 2; seed++) {
         sky_prompts_opts o = {.seed = seed};
-        char *s = make(b.p, 0, &co, &o, NULL);
+        char *s = make(b.p, 0, &co, &o);
         if (!s)
             continue;
         if (!first) {
@@ -196,11 +196,11 @@ static void check_multi(void)
     sky_catalogue_opts co = {0};
     sky_prompts_opts o = {.seed = 3, .multi = 1};
     /* a: b covers 2 of 3; b: a covers 2; c: a and d cover 1 each; d: c */
-    char *s = make(text, 0, &co, &o, NULL);
+    char *s = make(text, 0, &co, &o);
     OK(s && strstr(s, "a<b:-1 b<a:-1 ") && (strstr(s, "c<a:-1") || strstr(s, "c<d:-1")) && strstr(s, "d<c:-1") && !strstr(s, "e<"), "covers most classes: %s", s ? s : err.msg);
     sky_free(s);
     const char lone[] = "[{\"id\":\"a\",\"classes\":{\"label\":[1]}},{\"id\":\"b\",\"classes\":{\"label\":[2]}}]";
-    OK(!make(lone, 0, &co, &o, NULL) && strstr(err.msg, "'a'"), "nothing in common: %s", err.msg);
+    OK(!make(lone, 0, &co, &o) && strstr(err.msg, "'a'"), "nothing in common: %s", err.msg);
 }
 
 /* From a shard on disk: classes present and listed, through its index alone. */
@@ -238,7 +238,7 @@ static void check_shard(void)
     const sky_catalogue_opts co = {0};
     const sky_prompts_opts o = {.seed = 5};
     OK(!write_shard(path) && !sky_shard_open(&s, path, NULL, &err) && !sky_catalogue_open(&c, &co, &err) && !sky_catalogue_add_shard(c, s, &err) &&
-           !sky_prompts_make(&p, c, &o, NULL, &err), "from a shard (%s)", err.msg);
+           !sky_prompts_make(&p, c, &o, &err), "from a shard (%s)", err.msg);
     /* c is asked for class 3 only, and offers nothing else: a and b prompt each other for class 0, which a table names */
     OK(p && sky_prompts_count(p) == 5 && !strcmp(sky_prompts_at(p, 0)->prompt, "b") && sky_prompts_at(p, 0)->cls == 0 && !strcmp(sky_prompts_at(p, 4)->query, "c") && sky_prompts_at(p, 4)->cls == 3,
        "its index carries classes, listed classes and the schema's names");
