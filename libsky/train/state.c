@@ -133,6 +133,21 @@ static int stay(sky_state *s, int k, int64_t *at, sky_err *e)
     return rc;
 }
 
+/* The operands of norms are the same in every step. */
+static int list_gradients(sky_state *s, sky_err *e)
+{
+    s->grads = sky_alloc((size_t)s->n * sizeof *s->grads);
+    s->grad_list = sky_alloc((size_t)s->n * sizeof *s->grad_list);
+    s->host_sums = sky_alloc((size_t)s->n * sizeof *s->host_sums);
+    if (!s->grads || !s->grad_list || !s->host_sums)
+        return sky_fail(e, SKY_ENOMEM, "training state: out of memory");
+    for (int i = 0; i < s->n; i++) {
+        s->grads[i] = sky_state_grad(s, i);
+        s->grad_list[i] = &s->grads[i];
+    }
+    return SKY_OK;
+}
+
 static int fill_in(sky_state *s, sky_err *e)
 {
     int64_t at = 0;
@@ -177,6 +192,8 @@ int sky_state_open(sky_state *s, sky_ctx *c, sky_params *ps, const sky_state_opt
     if (!rc)
         rc = make_all(s, fixed, e);
     if (!rc)
+        rc = list_gradients(s, e);
+    if (!rc)
         rc = fill_in(s, e);
     s->o.rule = NULL;
     if (rc)
@@ -200,6 +217,9 @@ void sky_state_close(sky_state *s)
     for (size_t i = 0; i < sizeof t / sizeof *t; i++)
         if (t[i]->data)
             s->c->be->free(s->c->dev, t[i]->data, (size_t)sky_bytes(t[i]));
+    sky_free(s->grads);
+    sky_free(s->grad_list);
+    sky_free(s->host_sums);
     sky_free(s->v);
     sky_free(s->loaded);
     *s = (sky_state){0};
@@ -239,28 +259,16 @@ int sky_state_zero_grad(sky_state *s, sky_err *e) { return s->c->be->fill(s->c->
 
 int sky_state_norm(sky_state *s, double *norm, double *each, sky_err *e)
 {
-    sky_tensor *g = sky_alloc((size_t)s->n * sizeof *g);
-    const sky_tensor **x = sky_alloc((size_t)s->n * sizeof *x);
-    double *sum = sky_alloc((size_t)s->n * sizeof *sum);
-    int rc = g && x && sum ? SKY_OK : sky_fail(e, SKY_ENOMEM, "gradient norm: out of memory");
-    for (int i = 0; i < s->n && !rc; i++) {
-        g[i] = sky_state_grad(s, i);
-        x[i] = &g[i];
-    }
+    int rc = s->c->be->square_sums(s->c->dev, &s->sums, s->grad_list, s->n, e);
     if (!rc)
-        rc = s->c->be->square_sums(s->c->dev, &s->sums, x, s->n, e);
-    if (!rc)
-        rc = s->c->be->get(s->c->dev, sum, &s->sums, e);
+        rc = s->c->be->get(s->c->dev, s->host_sums, &s->sums, e);
     double total = 0;
     for (int i = 0; i < s->n && !rc; i++) {
-        total += sum[i];
+        total += s->host_sums[i];
         if (each)
-            each[i] = sqrt(sum[i]);
+            each[i] = sqrt(s->host_sums[i]);
     }
     *norm = sqrt(total);
-    sky_free(g);
-    sky_free(x);
-    sky_free(sum);
     return rc;
 }
 

@@ -42,7 +42,10 @@ typedef struct {
     sky_tensor m, v2, average;  /* F32 [to - from] or none: moments (SGD: m only), running average of the weights */
     sky_tensor copy;            /* BF16 [size] or none */
     sky_tensor fixed;           /* BF16 copies of frozen matrices, or none */
-    sky_tensor sums;            /* F64 [n], for norms */
+    sky_tensor sums;            /* F64 [n], for norms; their operands and their copy on the host */
+    sky_tensor *grads;
+    const sky_tensor **grad_list;
+    double *host_sums;
     sky_tensor *loaded;         /* per parameter of ps: its slot as it was; data NULL: trained */
 } sky_state;
 
