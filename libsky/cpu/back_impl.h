@@ -1,5 +1,8 @@
 /* back_impl.h -- the inner loops of gradients (see row_kernels.h); part of row_kernels_impl.h, which includes it. */
 
+/* Loops over a few rows: their sums stay in registers. */
+#define UNROLL _Pragma("GCC unroll 8")
+
 /* y[i] = v, or v added to it. */
 INLINE void put(float *y, vf v, int add) { store(y, add ? load(y) + v : v); }
 INLINE void put1(float *y, float v, int add) { *y = add ? *y + v : v; }
@@ -81,45 +84,65 @@ static void scaled_difference(float *y, const float *a, const float *b, float s,
 
 /* ---- norms ------------------------------------------------------------------------------------------------------ */
 
-/* Sums of dy*w and of dy*w*xhat over a row; dy*xhat and dy into dw and db on the way. */
-INLINE void layernorm_sums(double sum[2], double *dw, double *db, const float *dy, const float *x, const float *w, row_norm r, int64_t n)
+/* Sums of dy*w and of dy*w*xhat over each of R rows; dy*xhat and dy of all of them into dw and db on the way, so that
+ * those doubles are read and written once in R rows. R is a constant where this is inlined. */
+INLINE void layernorm_sums(double (*sum)[2], double *dw, double *db, const float *dy, const float *x, const float *w, const row_norm *r, int R, int64_t n)
 {
-    sum[0] = sum[1] = 0;
     for (int64_t from = 0; from < n; from += SUM_BLOCK) {
         int64_t to = n - from < SUM_BLOCK ? n : from + SUM_BLOCK, i = from;
-        vf s = {0}, q = {0};
+        vf s[4] = {{0}}, q[4] = {{0}};
         for (; i + LANES <= to; i += LANES) {
-            vf g = load(dy + i), h = normal(load(x + i), r), gw = g * load(w + i);
-            s += gw;
-            q += gw * h;
+            vf all_h = {0}, all_g = {0};
+            UNROLL for (int k = 0; k < R; k++) {
+                vf g = load(dy + k * n + i), h = normal(load(x + k * n + i), r[k]), gw = g * load(w + i);
+                s[k] += gw;
+                q[k] += gw * h;
+                all_h += g * h;
+                all_g += g;
+            }
             if (dw) {
-                sum_all_to(dw + i, g * h);
-                sum_all_to(db + i, g);
+                sum_all_to(dw + i, all_h);
+                sum_all_to(db + i, all_g);
             }
         }
-        sum[0] += total(s);
-        sum[1] += total(q);
-        for (; i < to; i++) {
-            float h = normal1(x[i], r), gw = dy[i] * w[i];
-            sum[0] += (double)gw;
-            sum[1] += (double)(gw * h);
-            if (dw) {
-                dw[i] += (double)(dy[i] * h);
-                db[i] += (double)dy[i];
+        for (int k = 0; k < R; k++) {
+            sum[k][0] += total(s[k]);
+            sum[k][1] += total(q[k]);
+            for (int64_t j = i; j < to; j++) {
+                float g = dy[k * n + j], h = normal1(x[k * n + j], r[k]), gw = g * w[j];
+                sum[k][0] += (double)gw;
+                sum[k][1] += (double)(gw * h);
+                if (dw) {
+                    dw[j] += (double)(g * h);
+                    db[j] += (double)g;
+                }
             }
         }
     }
 }
 
-static void layernorm_back(float *y, double *dw, double *db, const float *dy, const float *x, const float *w, float eps, int add, int64_t n)
+static void layernorm_dx(float *y, const float *dy, const float *x, const float *w, row_norm r, const double sum[2], int add, int64_t n)
 {
-    row_norm r = norm_of(x, eps, n);
-    double sum[2];
-    layernorm_sums(sum, dw, db, dy, x, w, r, n);
     float m0 = (float)(sum[0] / (double)n), m1 = (float)(sum[1] / (double)n);
-    if (y)
-        FOR_GRAD(r.inv * (load(dy + i) * load(w + i) - m0 - normal(load(x + i), r) * m1),
-                 r.inv * (dy[i] * w[i] - m0 - normal1(x[i], r) * m1));
+    FOR_GRAD(r.inv * (load(dy + i) * load(w + i) - m0 - normal(load(x + i), r) * m1),
+             r.inv * (dy[i] * w[i] - m0 - normal1(x[i], r) * m1));
+}
+
+static void layernorm_back(float *y, double *dw, double *db, const float *dy, const float *x, const float *w, float eps, int add, int64_t rows, int64_t n)
+{
+    for (int64_t at = 0, R; at < rows; at += R, x += R * n, dy += R * n) {
+        row_norm r[4];
+        double sum[4][2] = {{0}};
+        R = rows - at < 4 ? 1 : 4;
+        for (int k = 0; k < R; k++)
+            r[k] = norm_of(x + k * n, eps, n);
+        if (R == 4)
+            layernorm_sums(sum, dw, db, dy, x, w, r, 4, n);
+        else
+            layernorm_sums(sum, dw, db, dy, x, w, r, 1, n);
+        for (int k = 0; k < R && y; k++)
+            layernorm_dx(y + (at + k) * n, dy + k * n, x + k * n, w, r[k], sum[k], add, n);
+    }
 }
 
 static double dot(const float *a, const float *b, int64_t n)
@@ -204,7 +227,7 @@ INLINE void mix_k(float *y, const float *const *src, const float *w, int k, int 
     int64_t i = 0;
     for (; i + LANES <= n; i += LANES) {
         vf v = load(src[0] + i) * w[0];
-        for (int j = 1; j < k; j++)
+        UNROLL for (int j = 1; j < k; j++)
             v += load(src[j] + i) * w[j];
         put(y + i, v, add);
     }

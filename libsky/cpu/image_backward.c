@@ -74,50 +74,56 @@ static void gather(const sky_row_kernels *k, float *y, const float *src, int64_t
     }
 }
 
+enum { LINES_BYTES = 4 << 20, CHUNK = 4096 };
+
 struct back {
     const sky_row_kernels *k;
-    float *dx, *lines; /* lines: [threads, w, each] */
+    float *dx, *lines; /* lines: [group, w, C] */
     const float *dy;
     axis rows, columns;
-    int64_t H, W, h, w, C, blocks, each; /* dx, dy; blocks of channels, and how many each has */
+    int64_t H, W, h, w, C; /* dx, dy */
+    int64_t first, group;  /* lines at hand: rows of dx, counted over the batch */
     int add;
 };
 
-/* One row of dx and one block of channels: a line of w vectors gathered over rows, then over columns. */
-static void back_line(void *arg, int64_t i, int thread)
+/* A stretch of one line: w vectors gathered over the rows of dy. Neighbouring lines share rows, so they come next. */
+static void over_rows(void *arg, int64_t i, int thread)
 {
+    (void)thread;
     const struct back *o = arg;
-    int64_t row = i / o->blocks, from = i % o->blocks * o->each, n = o->C - from < o->each ? o->C - from : o->each;
-    const float *map = o->dy + row / o->H * o->h * o->w * o->C + from;
-    float *line = o->lines + thread * o->w * o->each, *dx = o->dx + row * o->W * o->C + from;
-    if (n == o->C)
-        gather(o->k, line, map, o->w * o->C, &o->rows, row % o->H, 0, o->w * o->C);
-    else
-        for (int64_t x = 0; x < o->w; x++)
-            gather(o->k, line + x * n, map + x * o->C, o->w * o->C, &o->rows, row % o->H, 0, n);
-    for (int64_t x = 0; x < o->W; x++)
-        gather(o->k, dx + x * o->C, line, n, &o->columns, x, o->add, n);
+    int64_t line = i % o->group, from = i / o->group * CHUNK, n = o->w * o->C, row = o->first + line;
+    const float *map = o->dy + row / o->H * o->h * n + from;
+    gather(o->k, o->lines + line * n + from, map, n, &o->rows, row % o->H, 0, n - from < CHUNK ? n - from : CHUNK);
 }
 
-enum { TASKS = 64 }; /* maps of few rows are cut into blocks of channels */
+/* Vectors of dx, each gathered over the columns of its line. */
+static void over_columns(void *arg, int64_t from, int64_t to, int thread)
+{
+    (void)thread;
+    const struct back *o = arg;
+    for (int64_t i = from; i < to; i++)
+        gather(o->k, o->dx + (o->first * o->W + i) * o->C, o->lines + i / o->W * o->w * o->C, o->C, &o->columns, i % o->W, o->add, o->C);
+}
 
+/* Some lines after the other, so that what lies between rows and columns stays in the caches. */
 static int transpose(sky_dev *d, sky_grad *dx, const sky_tensor *dy, const rule *rows, const rule *columns, const char *op, sky_err *e)
 {
-    const int64_t *s = dx->t.shape, lines = s[0] * s[1];
+    const int64_t *s = dx->t.shape, total = s[0] * s[1];
     struct back o = {.k = d->k, .dx = dx->t.data, .dy = dy->data, .H = s[1], .W = s[2], .h = dy->shape[1], .w = dy->shape[2], .C = s[3], .add = dx->add};
-    o.blocks = lines < TASKS ? (TASKS + lines - 1) / lines : 1;
-    o.each = ((o.C + o.blocks - 1) / o.blocks + 15) / 16 * 16;
-    o.each = o.each < o.C ? o.each : o.C;
-    o.blocks = (o.C + o.each - 1) / o.each;
+    int64_t line = o.w * o.C, chunks = (line + CHUNK - 1) / CHUNK, most = LINES_BYTES / (4 * line) + 1;
+    most = most < total ? most : total;
     int rc = axis_open(&o.rows, rows, op, e);
     if (!rc)
         rc = axis_open(&o.columns, columns, op, e);
     if (!rc) {
-        o.lines = sky_cpu_scratch(d, (size_t)(sky_pool_threads(d->pool) * o.w * o.each) * sizeof *o.lines, op, e);
+        o.lines = sky_cpu_scratch(d, (size_t)(most * line) * sizeof *o.lines, op, e);
         rc = o.lines ? SKY_OK : e->code;
     }
-    if (!rc)
-        sky_pool_for(d->pool, lines * o.blocks, back_line, &o);
+    for (; !rc && o.first < total; o.first += most) {
+        o.group = total - o.first < most ? total - o.first : most;
+        sky_pool_for(d->pool, o.group * chunks, over_rows, &o);
+        sky_cpu_rows(d, o.group * o.W, 8 * o.C, over_columns, &o);
+    }
     sky_free(o.rows.start);
     sky_free(o.columns.start);
     return rc;

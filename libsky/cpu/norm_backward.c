@@ -15,16 +15,16 @@ struct norm {
 static void layernorm_sums(void *arg, double *part, int64_t from, int64_t to)
 {
     const struct norm *o = arg;
-    for (int64_t i = from; i < to; i++)
-        o->k->layernorm_back(o->dx ? o->dx + i * o->n : NULL, part, part + o->n, o->dy + i * o->n, o->x + i * o->n, o->w, o->eps, o->add, o->n);
+    int64_t at = from * o->n;
+    o->k->layernorm_back(o->dx ? o->dx + at : NULL, part, part + o->n, o->dy + at, o->x + at, o->w, o->eps, o->add, to - from, o->n);
 }
 
 static void layernorm_rows(void *arg, int64_t from, int64_t to, int thread)
 {
     (void)thread;
     const struct norm *o = arg;
-    for (int64_t i = from; i < to; i++)
-        o->k->layernorm_back(o->dx + i * o->n, NULL, NULL, o->dy + i * o->n, o->x + i * o->n, o->w, o->eps, o->add, o->n);
+    int64_t at = from * o->n;
+    o->k->layernorm_back(o->dx + at, NULL, NULL, o->dy + at, o->x + at, o->w, o->eps, o->add, to - from, o->n);
 }
 
 int sky_cpu_layernorm_backward(sky_dev *d, sky_grad *dx, sky_grad *dw, sky_grad *db, const sky_tensor *dy, const sky_tensor *x, const sky_tensor *w, float eps, sky_err *e)

@@ -148,8 +148,9 @@ struct drop {
 };
 
 /* f[n]: what elements from.. of a sample are multiplied by. */
-static void factors(const sky_drops *o, uint64_t sample, int64_t from, int64_t n, float *f)
+static void factors(const struct drop *v, uint64_t sample, int64_t from, int64_t n, float *f)
 {
+    const sky_drops *o = v->o;
     uint64_t block = UINT64_MAX;
     sky_random r = {{0}};
     for (int64_t i = 0, run; i < n; i += run) {
@@ -159,31 +160,30 @@ static void factors(const sky_drops *o, uint64_t sample, int64_t from, int64_t n
             block = number / 4;
             r = sky_philox(o->key, (uint32_t)block, o->layer, (uint32_t)sample, (uint32_t)(sample >> 32));
         }
-        float v = r.v[number % 4] >= o->threshold ? o->scale : 0;
         run = (end < n ? end : n) - i;
-        for (int64_t k = i; k < i + run; k++)
-            f[k] = v;
+        v->k->fill(f + i, r.v[number % 4] >= o->threshold ? o->scale : 0, run);
     }
 }
 
-/* Short periods of decisions are drawn once per piece, as many as there is room for; a long one as it goes. */
+/* Short periods of decisions are drawn once per piece and repeated as often as there is room; a long one as it goes. */
 static void drop_piece(void *arg, int64_t piece, int thread)
 {
     (void)thread;
     const struct drop *v = arg;
     const sky_drops *o = v->o;
     float f[DROP_FACTORS];
-    int64_t sample = piece / v->pieces, from = piece % v->pieces * DROP_PIECE, period = o->run * o->cycle;
-    int64_t to = o->per_sample - from < DROP_PIECE ? o->per_sample : from + DROP_PIECE, start = sample * o->per_sample;
-    int once = period <= DROP_FACTORS;
-    period = once ? DROP_FACTORS / period * period : period;
-    if (once)
-        factors(o, o->sample[sample], 0, period, f);
+    int64_t sample = piece / v->pieces, from = piece % v->pieces * DROP_PIECE, start = sample * o->per_sample;
+    int64_t to = o->per_sample - from < DROP_PIECE ? o->per_sample : from + DROP_PIECE;
+    int64_t one = o->run * o->cycle, period = one <= DROP_FACTORS ? DROP_FACTORS / one * one : 0;
+    if (period)
+        factors(v, o->sample[sample], 0, one, f);
+    for (int64_t i = one; i < period; i += one)
+        memcpy(f + i, f, (size_t)one * sizeof *f);
     for (int64_t i = from, n; i < to; i += n) {
-        int64_t at = once ? i % period : 0, most = once ? period - at : DROP_FACTORS;
+        int64_t at = period ? i % period : 0, most = period ? period - at : DROP_FACTORS;
         n = to - i < most ? to - i : most;
-        if (!once)
-            factors(o, o->sample[sample], i, n, f);
+        if (!period)
+            factors(v, o->sample[sample], i, n, f);
         v->k->drop(v->y + start + i, v->x + start + i, f + at, v->add, n);
     }
 }

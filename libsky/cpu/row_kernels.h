@@ -59,8 +59,8 @@ typedef struct {
     void (*softmax_entropy)(float *dx, float *row, const float *x, int64_t label, float g, int add, int64_t n);
     void (*sigmoid_entropy)(float *dx, const float *x, const float *w, int64_t label, float g, int add, int64_t n);
     void (*scaled_difference)(float *y, const float *a, const float *b, float s, int add, int64_t n); /* s*(a - b) */
-    /* dw += dy*xhat, db += dy; both NULL: not wanted, and so dx */
-    void (*layernorm_back)(float *dx, double *dw, double *db, const float *dy, const float *x, const float *w, float eps, int add, int64_t n);
+    /* of so many rows; dw += dy*xhat, db += dy; both NULL: not wanted, and so dx */
+    void (*layernorm_back)(float *dx, double *dw, double *db, const float *dy, const float *x, const float *w, float eps, int add, int64_t rows, int64_t n);
     void (*softmax_back)(float *dx, const float *dy, const float *y, float scale, int add, int64_t n);
     void (*leaky_back)(float *dx, const float *dy, const float *y, float slope, int add, int64_t n); /* dz */
     void (*gelu_back)(float *dx, const float *dy, const float *x, int add, int64_t n);

@@ -45,11 +45,22 @@ INLINE vf all(float f) { return (vf){0} + f; }
 /* The last n < 16 elements of a row; lanes beyond are `fill`. */
 INLINE vf load_part(const float *p, int64_t n, float fill)
 {
+#if defined(__AVX512F__)
+    return (vf)_mm512_mask_loadu_ps((__m512)all(fill), (__mmask16)((1u << n) - 1), p);
+#else
     vf v = all(fill);
     memcpy(&v, p, (size_t)n * sizeof *p);
     return v;
+#endif
 }
-INLINE void store_part(float *p, vf v, int64_t n) { memcpy(p, &v, (size_t)n * sizeof *p); }
+INLINE void store_part(float *p, vf v, int64_t n)
+{
+#if defined(__AVX512F__)
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v);
+#else
+    memcpy(p, &v, (size_t)n * sizeof *p);
+#endif
+}
 INLINE vf choose(vi mask, vf a, vf b) { return (vf)(((vi)a & mask) | ((vi)b & ~mask)); }
 INLINE vf larger(vf a, vf b) { return choose(a > b, a, b); } /* b where either is NaN */
 
