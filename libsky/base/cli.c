@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 const char *sky_version(void) { return SKY_VERSION; }
@@ -202,6 +203,16 @@ static int help_or_version(sky_cli *c, const sky_opt *common)
     return -1;
 }
 
+/* A corpus keeps all its shards open, and a soft limit of 1024 is for programs that call select(). */
+static void raise_open_files(void)
+{
+    struct rlimit files;
+    if (!getrlimit(RLIMIT_NOFILE, &files)) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+}
+
 int sky_cli_begin(sky_cli *c, int argc, char **argv)
 {
     sky_opt common[N_COMMON + 1];
@@ -210,6 +221,7 @@ int sky_cli_begin(sky_cli *c, int argc, char **argv)
     c->argv = argv;
     c->progress = "auto";
     sky_signals_begin();
+    raise_open_files();
     common_options(c, common, &threads);
     int rc = help_or_version(c, common);
     if (rc >= 0)
