@@ -67,7 +67,7 @@ typedef struct {
     float *img;             /* [n*t,h,w,c], date index fastest */
     uint8_t *labels;        /* [n,h,w] */
     uint64_t *id;           /* [n] */
-    size_t room;            /* pixels allocated */
+    size_t room, label_room, id_room; /* elements allocated */
 } sky_seg_host;
 /* Zero-initialise b; it grows as needed and is kept for the next batch. SKY_ECORRUPT names an item of another size. */
 int sky_seg_host_fill(sky_seg_host *b, sky_finetune_item *const *it, int n, sky_err *e) SKY_MUST_USE;

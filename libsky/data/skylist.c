@@ -119,10 +119,12 @@ static int set_type(list *s, sky_plan_item *it, const json_t *o)
 
 static int set_meta(list *s, sky_plan_item *it, const json_t *o)
 {
-    const json_t *classes = json_object_get(o, "classes"), *location = json_object_get(o, "location");
+    const json_t *classes = json_object_get(o, "classes"), *location = json_object_get(o, "location"), *centre = json_object_get(o, "s2_cut_points");
     if (classes && !json_is_null(classes) && !json_is_array(classes))
         return bad(s, "'classes' must be a list");
     if (json_is_array(classes) && json_object_set(it->meta, "listed_classes", (json_t *)(uintptr_t)classes))
+        return no_memory(s->e);
+    if (json_is_array(centre) && json_object_set(it->meta, "centre", (json_t *)(uintptr_t)centre))
         return no_memory(s->e);
     if (location && json_object_set(it->meta, "location", (json_t *)(uintptr_t)location))
         return no_memory(s->e);

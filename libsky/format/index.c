@@ -125,9 +125,10 @@ int sky_index_entry(sky_buf *out, const sky_sample *s, sky_err *e)
     int bad = !o || !classes || !absent || !refs || json_object_set_new(o, "id", json_string(s->id));
     for (int i = 0; i < s->nfields && !bad; i++)
         bad = add_field(classes, absent, refs, &s->fields[i]);
-    const json_t *split = json_object_get(s->meta, "split"), *listed = json_object_get(s->meta, "listed_classes");
+    const json_t *split = json_object_get(s->meta, "split"), *type = json_object_get(s->meta, "type"), *listed = json_object_get(s->meta, "listed_classes");
     bad = bad || set_if_any(o, "classes", classes, json_object_size(classes)) || set_if_any(o, "absent", absent, json_array_size(absent)) ||
           set_if_any(o, "by_reference", refs, json_array_size(refs)) || set_if_any(o, "split", split, json_is_string(split)) ||
+          set_if_any(o, "type", type, json_is_string(type)) ||
           set_if_any(o, "listed_classes", listed, json_array_size(listed));
     char *text = bad ? NULL : sky_json_dump(o);
     if (text)
