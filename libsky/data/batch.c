@@ -1,7 +1,7 @@
 /* Items side by side, in the layout the networks take. */
 #include "base/mem.h"
 #include "data/finetune.h"
-#include "data/incontext.h"
+#include "data/incontext_internal.h"
 
 #include <string.h>
 
@@ -12,8 +12,9 @@ struct owned { /* what sky_pp_host hides: s2 and s1 keep their memory while no i
     float *s2, *s1;
 };
 
-int sky_pp_host_open(sky_pp_host **out, int side, int s2_channels, int s1_channels, int n, sky_err *e)
+int sky_pp_host_open(sky_pp_host **out, const sky_incontext *s, int n, sky_err *e)
 {
+    const int side = s->o.side, s2_channels = s->o.s2_channels, s1_channels = s->o.s1_channels;
     struct owned *o = sky_calloc(1, sizeof *o);
     if (!o)
         return sky_fail(e, SKY_ENOMEM, "out of memory for a batch");

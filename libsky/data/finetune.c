@@ -284,7 +284,7 @@ static int put_date(float *dst, const work *k, const sky_finetune_item *it, cons
     for (int c = 0; !rc && c < it->c; c++)
         for (int y = 0; y < at.h; y++)
             for (int x = 0; x < at.w; x++) {
-                const int to = flip ? it->w - 1 - x : x;
+                const int to = flip ? at.w - 1 - x : x;
                 const double v = p.px[((size_t)c * (size_t)at.h + (size_t)y) * (size_t)at.w + (size_t)x];
                 dst[((size_t)y * (size_t)it->w + (size_t)to) * (size_t)it->c + (size_t)c] = (float)((v / n->divide - n->mean[c]) / n->std[c]);
             }
@@ -312,7 +312,7 @@ static int put_pixels(sky_finetune_item *it, const work *k, sky_rect at, int fli
     memset(it->labels, SKY_IGNORE, (size_t)it->h * (size_t)it->w);
     for (int y = 0; !rc && y < at.h; y++)
         for (int x = 0; x < at.w; x++)
-            it->labels[(size_t)y * (size_t)it->w + (size_t)(flip ? it->w - 1 - x : x)] = k->label[(int64_t)(at.y + y) * k->w + at.x + x];
+            it->labels[(size_t)y * (size_t)it->w + (size_t)(flip ? at.w - 1 - x : x)] = k->label[(int64_t)(at.y + y) * k->w + at.x + x];
     return rc;
 }
 

@@ -74,8 +74,8 @@ typedef struct {
     uint8_t *labels, *anno_mask, *flags; /* [n,h,w], [n,h/128,w/128], [n,3] */
     uint64_t *id;           /* [n] */
 } sky_pp_host;
-/* Room for n items of a sampler with this side and these channels. */
-int sky_pp_host_open(sky_pp_host **out, int side, int s2_channels, int s1_channels, int n, sky_err *e) SKY_MUST_USE;
+/* Room for n items of s. */
+int sky_pp_host_open(sky_pp_host **out, const sky_incontext *s, int n, sky_err *e) SKY_MUST_USE;
 void sky_pp_host_close(sky_pp_host *b);
 /* Put n items (<= the n of open) in; they stay the caller's. b->s2, b->s1 are NULL from here to the next fill when absent. */
 void sky_pp_host_fill(sky_pp_host *b, sky_incontext_item *const *it, int n);

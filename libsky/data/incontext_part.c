@@ -44,9 +44,9 @@ static sky_rect square(int y, int x, int n, int h, int w)
     return r;
 }
 
-/* HR of another size than the canvas part, with a label of the same size: NOTES of the sampler, corner i = p - side/2;
+/* HR of another size than the canvas part, with a label of the same size. The published sampler's rule: corner i = p - side/2;
  * HR and label start at i - i mod 32 + 16, the Sentinel fields at i div 32. */
-static int snap(windows *v, const sky_incontext *s, int py, int px, const sky_sample *x, sky_err *e)
+static int snap(windows *v, const sky_incontext *s, int py, int px, sky_err *e)
 {
     const int side = s->o.side, y = floor_div(py - side / 2, SKY_CELL), x0 = floor_div(px - side / 2, SKY_CELL);
     v->label = v->layer[LAYER_HR] = square(y * SKY_CELL + SKY_CELL / 2, x0 * SKY_CELL + SKY_CELL / 2, side, v->lh, v->lw);
@@ -54,7 +54,7 @@ static int snap(windows *v, const sky_incontext *s, int py, int px, const sky_sa
         if (!v->h[i])
             continue;
         if ((int64_t)v->h[i] * SKY_CELL != v->lh || (int64_t)v->w[i] * SKY_CELL != v->lw)
-            return sky_fail(e, SKY_ECORRUPT, "sample '%s': field '%s' has %d x %d pixels, want 1/%d of the %d x %d of '%s'", x->id, s->field[i], v->w[i], v->h[i], SKY_CELL,
+            return sky_fail(e, SKY_ECORRUPT, "field '%s' has %d x %d pixels, want 1/%d of the %d x %d of '%s'", s->field[i], v->w[i], v->h[i], SKY_CELL,
                             v->lw, v->lh, s->field[LAYER_HR]);
         v->layer[i] = square(y, x0, side / SKY_CELL, v->h[i], v->w[i]);
     }
@@ -72,7 +72,7 @@ static void sentinel_only(windows *v, const sky_incontext *s, int py, int px)
             v->layer[i] = sky_rect_scale(r, h, w, v->h[i], v->w[i]);
 }
 
-static int place(windows *v, const sky_incontext *s, const sky_sample *x, const uint8_t *label, int cls, sky_draw *d, sky_err *e)
+static int place(windows *v, const sky_incontext *s, const uint8_t *label, int cls, sky_draw *d, sky_err *e)
 {
     const int side = s->o.side;
     const int64_t n = (int64_t)v->lh * v->lw;
@@ -80,7 +80,7 @@ static int place(windows *v, const sky_incontext *s, const sky_sample *x, const 
     for (int64_t k = 0; k < n; k++)
         count += label[k] == cls;
     if (!count)
-        return sky_fail(e, SKY_ECORRUPT, "sample '%s': no pixel of class %d, though the index has it", x->id, cls);
+        return sky_fail(e, SKY_ECORRUPT, "no pixel of class %d, though the index has it", cls);
     for (int64_t left = (int64_t)sky_draw_below(d, (uint64_t)count) + 1; left; left -= label[i] == cls)
         i++;
     v->label = (sky_rect){0, 0, v->lh, v->lw};
@@ -89,7 +89,7 @@ static int place(windows *v, const sky_incontext *s, const sky_sample *x, const 
     const int py = (int)(i / v->lw), px = (int)(i % v->lw);
     if (v->h[LAYER_HR]) {
         const int as_label = v->h[LAYER_HR] == v->lh && v->w[LAYER_HR] == v->lw;
-        return as_label && (v->lh != side || v->lw != side) ? snap(v, s, py, px, x, e) : SKY_OK;
+        return as_label && (v->lh != side || v->lw != side) ? snap(v, s, py, px, e) : SKY_OK;
     }
     if (v->h[LAYER_S2] || v->h[LAYER_S1])
         sentinel_only(v, s, py, px);
@@ -133,7 +133,7 @@ static int read_around(sky_planes *out, const sky_incontext *s, const sky_sample
     if (rc)
         return rc;
     if (json_array_size(centre) != 2 || !json_is_number(json_array_get(centre, 0)) || !json_is_number(json_array_get(centre, 1)))
-        return sky_fail(e, SKY_ECORRUPT, "sample '%s': no \"centre\": [row, column] in its metadata", x->id);
+        return sky_fail(e, SKY_ECORRUPT, "no \"centre\": [row, column] in the metadata");
     const int y = (int)json_number_value(json_array_get(centre, 0)), x0 = (int)json_number_value(json_array_get(centre, 1));
     rc = sky_planes_read(&p, f, date, band, s->channels[layer], square(y - n / 2, x0 - n / 2, n, h, w), e);
     if (!rc && !(out->px = sky_alloc((size_t)p.c * (size_t)cells * (size_t)cells * sizeof *out->px)))
@@ -191,7 +191,7 @@ int sky_context_load(sky_context_part *p, const sky_incontext *s, const sky_pair
         if (field_of(s, x, i) && (i == LAYER_HR || !set || !set->sentinel_window)) /* those have a window of their own */
             rc = sky_planes_size(&v.h[i], &v.w[i], field_of(s, x, i), e);
     if (!rc)
-        rc = place(&v, s, x, whole, pair->cls, d, e);
+        rc = place(&v, s, whole, pair->cls, d, e);
     if (!rc)
         rc = read_label(p, whole, &v, e);
     if (!rc && v.h[LAYER_HR])
