@@ -2,12 +2,12 @@
 #include "base/mem.h"
 #include "data/infer_internal.h"
 #include "data/oneshot.h"
+#include "data/planes.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 typedef struct {
     const sky_field *f;
@@ -21,18 +21,6 @@ typedef struct {
 static const char *const s2_bands[] = {"B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B11", "B12"};
 static const char *const s1_bands[] = {"VV", "VH"};
 
-/* Also spelled B02 or b2. */
-static int same_band(const char *a, const char *b)
-{
-    char t[8];
-    if (strcasecmp(a, b) && (a[0] | 32) == 'b' && a[1] == '0' && strlen(a) < sizeof t) {
-        t[0] = a[0];
-        memcpy(t + 1, a + 2, strlen(a + 2) + 1);
-        return !strcasecmp(t, b);
-    }
-    return !strcasecmp(a, b);
-}
-
 static int find_bands(raster *r, int which, int channels, sky_err *e)
 {
     const json_t *bands = json_object_get(r->f->meta, "bands");
@@ -41,7 +29,7 @@ static int find_bands(raster *r, int which, int channels, sky_err *e)
         r->band[i] = json_array_size(bands) ? -1 : i;
         for (size_t b = 0; b < json_array_size(bands); b++) {
             const char *name = json_string_value(json_array_get(bands, b));
-            if (name && same_band(name, which ? s1_bands[i] : s2_bands[i]))
+            if (name && sky_band_same(name, which ? s1_bands[i] : s2_bands[i]))
                 r->band[i] = (int64_t)b;
         }
         if (r->band[i] < 0 || r->band[i] >= c)
