@@ -381,7 +381,7 @@ static int one_tar(sky_cli *c, sky_writer *w, const char *path, sky_err *e)
             break;
     }
     if (sky_wds_ignored(in))
-        sky_warn(c, "%llu members that are not .json .npy .png or .cls were left out, the first: %s",
+        sky_warn(c, "%llu of its members are not .json .npy .png or .cls and were left out, the first: %s",
                  (unsigned long long)sky_wds_ignored(in), sky_wds_first_ignored(in));
     sky_sample_free(&s);
     sky_wds_close(in);

@@ -295,19 +295,29 @@ static int pass_over(sky_wds_in *w, sky_err *e)
     return rc;
 }
 
-/* ".json", ".s2.npy", ".png" ... ; the field of a bare ".npy" or ".png" is called after its extension. */
-static int take(building *b, sky_wds_in *w, char *ext, sky_err *e)
+static int ignore(sky_wds_in *w, sky_err *e)
 {
-    char *last = strrchr(ext, '.'), name[64];
-    snprintf(name, sizeof name, "%.*s", last && last != ext ? (int)(last - ext - 1) : 63, *ext ? ext + 1 : ext);
-    int kind = !last ? 0 : !strcmp(last, ".json") ? 'j' : !strcmp(last, ".npy") ? 'n' : !strcmp(last, ".png") ? 'p' : !strcmp(last, ".cls") ? 'c' : 0;
+    if (!w->ignored++)
+        snprintf(w->first_ignored, sizeof w->first_ignored, "%s", w->m.name);
+    return pass_over(w, e);
+}
+
+/* Of the extension ".json", ".s2.npy", ".png" ...; 0: not one that is read. */
+static int kind_of(const char *ext)
+{
+    const char *last = strrchr(ext, '.');
+    return !last ? 0 : !strcmp(last, ".json") ? 'j' : !strcmp(last, ".npy") ? 'n' : !strcmp(last, ".png") ? 'p' : !strcmp(last, ".cls") ? 'c' : 0;
+}
+
+/* The field of a bare ".npy" or ".png" is called after its extension. */
+static int take(building *b, sky_wds_in *w, const char *ext, sky_err *e)
+{
+    const char *last = strrchr(ext, '.');
+    const int kind = kind_of(ext);
+    char name[64];
+    snprintf(name, sizeof name, "%.*s", last != ext ? (int)(last - ext - 1) : 63, ext + 1);
     uint8_t *p = NULL;
     uint64_t n = w->m.size;
-    if (!kind) {
-        if (!w->ignored++)
-            snprintf(w->first_ignored, sizeof w->first_ignored, "%s", w->m.name);
-        return pass_over(w, e);
-    }
     const uint64_t most = kind == 'j' || kind == 'c' ? MAX_MEMBER_JSON : sky_limits_default.field_bytes;
     if (n > most) {
         int rc = pass_over(w, e);
@@ -372,7 +382,12 @@ static int collect(sky_wds_in *w, building *b, char key[MAX_NAME], sky_err *e)
             w->have = 1;
             break;
         }
-        char *ext = split_name(w->m.name);
+        const char *ext = split_name(w->m.name);
+        if (!kind_of(ext)) { /* alone it makes no sample */
+            if ((rc = ignore(w, e)))
+                return rc;
+            continue;
+        }
         if (!begun) {
             begun = 1;
             snprintf(key, MAX_NAME, "%.*s", (int)(ext - w->m.name), w->m.name);

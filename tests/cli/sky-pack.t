@@ -101,6 +101,9 @@ head -c "$(($(stat -c %s "$tmp/a.tar") / 2))" "$tmp/a.tar" >"$tmp/half.tar"
 status 3 "a tar cut short, --keep-going" "$pack" --from-tar --keep-going -o "$tmp/half.sky" "$tmp/half.tar"
 [ "$(grep -c 'half.tar' "$tmp/err")" = 1 ] && "$pack" --verify "$tmp/half.sky" >"$tmp/out" 2>&1
 ok $? "gives the samples before the cut"
+"$pack" --from-tar -o "$tmp/foreign.sky" tests/fuzz/corpus/webdataset/ours.tar 2>"$tmp/err"
+[ "$("$pack" --list "$tmp/foreign.sky" | cut -f1 | tr '\n' ' ')" = "a/b b " ] && grep -q '1 of its members .*first: c.txt' "$tmp/err"
+ok $? "a member that is not read makes no sample of its own"
 if command -v zstd >/dev/null; then
     zstd -qt "$tmp/all.sky" && zstd -qdc "$tmp/all.sky" | cmp - <("$pack" --cat "$tmp/all.sky")
     ok $? "--cat is zstd -dc, byte for byte"
