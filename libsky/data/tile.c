@@ -137,6 +137,15 @@ static int plan_field(sky_tile_plan *p, int i, sky_err *e)
     return rc ? rc : ratio_axis(&fp->x, 'x', (int64_t)fp->grid.shape[fp->grid.ix], &p->cols, f, p->ref, e);
 }
 
+/* As sky_grid_of. A field by reference may claim any size: sides that no raster has would overflow what follows. */
+static int tiled_grid(sky_grid *g, const sky_field *f, sky_err *e)
+{
+    int rc = sky_grid_of(g, f, e);
+    if (rc > 0 && (g->shape[g->iy] > INT32_MAX || g->shape[g->ix] > INT32_MAX))
+        return sky_fail(e, SKY_ELIMIT, "field '%s': %" PRIu64 " x %" PRIu64 " pixels, a side has at most %d", f->name, g->shape[g->ix], g->shape[g->iy], INT32_MAX);
+    return rc;
+}
+
 int sky_tile_plan_make(sky_tile_plan **out, const sky_sample *s, const sky_tile_opts *o, sky_err *e)
 {
     sky_tile_plan *p = sky_calloc(1, sizeof *p + (size_t)s->nfields * sizeof p->f[0]);
@@ -146,7 +155,7 @@ int sky_tile_plan_make(sky_tile_plan **out, const sky_sample *s, const sky_tile_
     p->o = *o;
     int rc = SKY_OK;
     for (int i = 0; i < s->nfields && rc >= 0; i++)
-        p->f[i].tiled = rc = sky_grid_of(&p->f[i].grid, &s->fields[i], e);
+        p->f[i].tiled = rc = tiled_grid(&p->f[i].grid, &s->fields[i], e);
     if (rc >= 0)
         rc = find_reference(p, e);
     for (int i = 0; i < s->nfields && !rc; i++)

@@ -197,7 +197,7 @@ static void check_refused(sky_sample *s, const sky_tile_opts *o, const char *wor
 {
     sky_tile_plan *p = NULL;
     int rc = sky_tile_plan_make(&p, s, o, &err);
-    OK(rc == SKY_ECORRUPT && strstr(err.msg, word), "%s: %s", what, rc ? err.msg : "accepted");
+    OK((rc == SKY_ECORRUPT || rc == SKY_ELIMIT) && strstr(err.msg, word), "%s: %s", what, rc ? err.msg : "accepted");
     if (!rc)
         sky_tile_plan_free(p);
 }
@@ -230,6 +230,12 @@ static void check_misfits(sky_sample *s)
     json_object_del(b->meta, "affine");
     json_object_set_new(b->meta, "dims", json_string("yy"));
     check_refused(&t, &o, "twice", "a dimension named twice");
+    json_object_set_new(b->meta, "dims", json_string("yx"));
+    sky_free(b->data);
+    b->data = NULL, b->nbytes = 0, b->shape[1] = (uint64_t)1 << 60;
+    b->ref = json_pack("{s:s}", "uri", "x.tif");
+    o = (sky_tile_opts){.size = 1 << 24, .stride = 1 << 24, .edge = SKY_EDGE_PAD};
+    check_refused(&t, &o, "1152921504606846976 x 60 pixels", "a reference that claims 2^60 pixels a side");
     sky_sample_free(&t);
 }
 
