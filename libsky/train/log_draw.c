@@ -156,8 +156,12 @@ static void put_script(sky_buf *b, const curves *s)
     for (int p = 0; p < PANELS; p++)
         n += used[p];
     sky_buf_puts(b, "# gnuplot: prints an SVG\n");
-    for (int i = 0; i < s->n; i++)
+    double last = 1;
+    for (int i = 0; i < s->n; i++) {
         put_data(b, &s->c[i], i);
+        last = fmax(last, s->c[i].xy[2 * s->c[i].n - 2]);
+    }
+    sky_buf_printf(b, "set xrange [0:%.17g]\n", last);
     sky_buf_printf(b, "set terminal svg noenhanced size %d,%d font 'sans,12' background 'white'\nset multiplot layout %d,%d\nset grid\nset xlabel 'step'\nset format x '%%.0f'\nset xtics autofreq\nset lmargin 11\n",
                    n > 1 ? 1000 : 520, n > 2 ? 720 : 370, n > 2 ? 2 : 1, n > 1 ? 2 : 1);
     for (int p = 0; p < PANELS; p++)
@@ -202,6 +206,7 @@ static int run(const char *script, sky_buf *out, sky_err *e)
     posix_spawn_file_actions_t a;
     posix_spawn_file_actions_init(&a);
     posix_spawn_file_actions_adddup2(&a, fd[1], 1);
+    posix_spawn_file_actions_addopen(&a, 2, "/dev/null", O_WRONLY, 0); /* warnings about short curves */
     char *argv[] = {"gnuplot", (char *)script, NULL};
     pid_t pid;
     int err = posix_spawnp(&pid, "gnuplot", &a, NULL, argv, environ);

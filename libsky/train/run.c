@@ -252,6 +252,8 @@ static int check_segment(const reader *x)
         rc = required(x, "segment.classes", r->segment.classes > 0);
     if (!rc)
         rc = required(x, "segment.bands", r->segment.bands.n > 0);
+    if (!rc)
+        rc = required(x, "augment.crop", r->augment.ncrop > 0);
     if (!rc && r->segment.neck_scales.n != (r->segment.swin ? 4 : r->model.vit_nout))
         rc = refuse(x, SKY_ECORRUPT, "segment.neck_scales", "expected one per level of the backbone, %d, found %d", r->segment.swin ? 4 : r->model.vit_nout, r->segment.neck_scales.n);
     if (!rc && r->segment.class_weight.n && r->segment.class_weight.n != r->segment.classes)

@@ -121,7 +121,8 @@ static void refused(void)
         {"model: tiny\nsteps: 4\ndata: {train: a}\nvalidate: {every: [1, 2]}\n", "validate.from", "as many"},
         {"model: tiny\nsteps: 4\ndata: {train: a}\nnormalise: {s2: {mean: [1, 2]}}\n", "line 4", "deviations"},
         {"task: segment\nmodel: tiny\nsteps: 4\ndata: {train: a}\n", "optimizer.lr", "missing"},
-        {"task: segment\nmodel: tiny\nsteps: 4\ndata: {train: a}\noptimizer: {lr: 1}\nsegment: {classes: 2, bands: [a], neck_scales: [1, 2]}\n", "line 6", "per level"},
+        {"task: segment\nmodel: tiny\nsteps: 4\ndata: {train: a}\noptimizer: {lr: 1}\nsegment: {classes: 2, bands: [a], neck_scales: [1, 2]}\naugment: {crop: 8}\n", "line 6", "per level"},
+        {"task: segment\nmodel: tiny\nsteps: 4\ndata: {train: a}\noptimizer: {lr: 1}\nsegment: {classes: 2, bands: [a]}\n", "augment.crop", "missing"},
         {"recompute: 1\n", "line 1", "true or false"},
         {"- a\n", "t.yaml", "mapping"},
         {"steps: 3\nsteps: 4\n", "line 2", "twice"}};
