@@ -121,6 +121,8 @@ static int open_raster(raster *r, const sky_infer *in, const sky_sample *s, int 
     *r = (raster){.f = sky_sample_field(s, names[which])};
     if (!r->f || r->f->absent)
         return 0;
+    if (channels != (which ? 2 : 10)) /* what the bands are is known for these only */
+        return sky_fail(e, SKY_ECORRUPT, "field '%s': the model takes %d channels of it, expected %d; leave it out of the samples", r->f->name, channels, which ? 2 : 10);
     if (!r->f->data)
         return sky_fail(e, SKY_ECORRUPT, "field '%s': is by reference; cut it into tiles first (sky-tile)", r->f->name);
     int rc = sky_json_str(r->f->meta, "dims", 1, &dims, r->f->name, e);
@@ -202,7 +204,7 @@ int sky_infer_sentinel(float **out, const sky_infer *in, int which, const sky_in
     const sky_sample *s[2] = {t->prompt, t->query}; /* the prompt is above */
     raster r[2];
     for (int i = 0; i < 2; i++) {
-        const int there = channels == (which ? 2 : 10) ? open_raster(&r[i], in, s[i], which, channels, e) : 0;
+        const int there = open_raster(&r[i], in, s[i], which, channels, e);
         if (there < 0)
             return sky_wrap(e, "sample '%s'", s[i]->id);
         if (!there)

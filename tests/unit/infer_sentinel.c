@@ -112,6 +112,20 @@ static void ground(void)
     }
 }
 
+static void channels(void)
+{
+    const sky_infer in = {.o = {.side = SIDE, .image = "hr"}, .channels = {10, 3}};
+    sky_sample s;
+    make(&s, 1, 4, 4);
+    const sky_infer_task t = {.query = &s, .prompt = &s};
+    float *out = NULL;
+    int rc = sky_infer_sentinel(&out, &in, 1, &t, &err);
+    OK(rc == SKY_ECORRUPT && strstr(err.msg, "takes 3 channels"), "a model of another channel count does not lose the field in silence: %s", err.msg);
+    sky_sample_drop(&s, "s1");
+    OK(!sky_infer_sentinel(&out, &in, 1, &t, &err) && !out, "without the field it works");
+    sky_sample_free(&s);
+}
+
 static void dates(void)
 {
     static const struct {
@@ -146,5 +160,6 @@ int main(void)
     invalid();
     ground();
     dates();
+    channels();
     return END();
 }
