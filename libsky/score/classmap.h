@@ -7,7 +7,7 @@
 typedef struct {
     uint64_t h, w;
     sky_dtype dtype; /* SKY_U8 or SKY_U16 */
-    void *v;         /* h * w, row-major; owned: sky_map_free */
+    void *v;         /* h * w, row-major; owned: sky_classmap_free */
 } sky_classmap;
 
 void sky_classmap_free(sky_classmap *m); /* leaves it all zero */

@@ -1,15 +1,16 @@
 #include "score/gallery.h"
 #include "base/mem.h"
 #include "data/oneshot.h"
+#include "data/tile.h"
 
 #include <string.h>
 
-/* The first field with rows and columns that is not a label. */
+/* The first field with rows and columns that is neither a label nor a mask of valid pixels. */
 static const sky_field *image_of(const sky_sample *s)
 {
     for (int i = 0; i < s->nfields; i++) {
         const sky_field *f = &s->fields[i];
-        if (f->data && !sky_field_is_label(f) && sky_field_dim(f, 'y') > 0 && sky_field_dim(f, 'x') > 0)
+        if (f->data && !sky_field_is_label(f) && !sky_is_valid_mask(s, f->name) && sky_field_dim(f, 'y') > 0 && sky_field_dim(f, 'x') > 0)
             return f;
     }
     return NULL;

@@ -145,6 +145,8 @@ run 3 --labels images.sky --picture p.png --keep-going -- good.sky && says "4 of
 ok $? "costs its row of the picture under --keep-going, not its score"
 run 3 --labels labels-*.sky --picture q.png --keep-going -- good.sky && diff table out && says "q.png: nothing to draw" && [ ! -e q.png ]
 ok $? "no image to draw is said, the scores come"
+run 3 --labels unmasked.sky --keep-going --picture p1.png -- good.sky && run 3 --labels masked.sky --keep-going --picture p2.png -- good.sky && [ -s p1.png ] && cmp p1.png p2.png
+ok $? "a mask of valid pixels is not taken for the picture"
 run 3 --labels stream.sky -- good.sky && says "stream.sky"
 ok $? "labels as a plain stream are refused"
 run 2 --labels - -- good.sky && says "sky-pack -o"

@@ -32,6 +32,16 @@ static sky_writer *create(const char *name, sky_spelling sp, const char *schema)
 }
 
 static const char *image_dims; /* of a field hr that put adds; NULL: none */
+static int with_mask;          /* and before all others a field mask, all valid */
+
+static void add_mask(sky_sample *s)
+{
+    sky_field *f = sky_sample_add(s, "mask", &err);
+    must(f ? 0 : -1);
+    must(sky_field_alloc(f, SKY_U8, 2, (const uint64_t[2]){4, 4}, 1, &err));
+    must(sky_field_set_dims(f, "yx", &err));
+    memset(f->data, 1, f->nbytes);
+}
 
 static void add_image(sky_sample *s)
 {
@@ -39,6 +49,8 @@ static void add_image(sky_sample *s)
     must(f ? 0 : -1);
     must(sky_field_alloc(f, SKY_U8, 3, (const uint64_t[3]){3, 4, 4}, 1, &err));
     must(sky_field_set_dims(f, image_dims, &err));
+    for (uint64_t i = 0; i < f->nbytes; i++)
+        ((uint8_t *)f->data)[i] = (uint8_t)(5 * i);
 }
 
 /* rows: four values, each over 4 * scale pixels in scale lines */
@@ -50,6 +62,8 @@ static void put(sky_writer *w, const char *id, const char *meta, const char *fie
     must(sky_sample_begin(&s, id, &err));
     json_decref(s.meta);
     must(sky_json_parse(&s.meta, meta, strlen(meta), "meta", &err));
+    if (with_mask)
+        add_mask(&s);
     sky_field *f = sky_sample_add(&s, field, &err);
     must(f ? 0 : -1);
     must(sky_field_alloc(f, SKY_U8, 2, shape, 0, &err));
@@ -102,8 +116,15 @@ static void labels(void)
     put(w, "c", "{}", "label", c, 1, table);
     image_dims = "zyx";
     put(w, "b", "{}", "label", b, 1, table);
-    image_dims = NULL;
     must(sky_writer_close(w, &err));
+    image_dims = "cyx";
+    for (with_mask = 0; with_mask < 2; with_mask++) {
+        w = create(with_mask ? "masked.sky" : "unmasked.sky", SKY_SHARD, schema);
+        put(w, "c", "{}", "label", c, 1, with_mask ? "{\"role\":\"label\",\"ignore\":[255],\"valid\":\"mask\"}" : table);
+        must(sky_writer_close(w, &err));
+    }
+    with_mask = 0;
+    image_dims = NULL;
     w = create("unlisted.sky", SKY_SHARD, schema);
     put(w, "a", "{}", "label", (const int[4]){1, 2, 9, 255}, 1, table);
     must(sky_writer_close(w, &err));
