@@ -3,10 +3,16 @@
 /* Loops over a few rows: their sums stay in registers. */
 #define UNROLL _Pragma("GCC unroll 8")
 
-/* y[i] = v, or v added to it. */
-INLINE void put(float *y, vf v, int add) { store(y, add ? load(y) + v : v); }
-INLINE void put1(float *y, float v, int add) { *y = add ? *y + v : v; }
-INLINE void put_part(float *y, vf v, int64_t n, int add) { store_part(y, add ? load_part(y, n, 0) + v : v, n); }
+/* y[i] = v, or v added to it, or v past the caches. */
+INLINE void put(float *y, vf v, int add)
+{
+    if (add == SKY_PUT_FAR)
+        store_far(y, v);
+    else
+        store(y, add ? load(y) + v : v);
+}
+INLINE void put1(float *y, float v, int add) { *y = add == SKY_PUT_ADD ? *y + v : v; }
+INLINE void put_part(float *y, vf v, int64_t n, int add) { store_part(y, add == SKY_PUT_ADD ? load_part(y, n, 0) + v : v, n); }
 /* As FOR_ROW, with `add`. */
 #define FOR_GRAD(VECTOR, SCALAR)                 \
     do {                                         \
@@ -94,6 +100,7 @@ INLINE void layernorm_sums(double (*sum)[2], double *dw, double *db, const float
         for (; i + LANES <= to; i += LANES) {
             vf all_h = {0}, all_g = {0};
             UNROLL for (int k = 0; k < R; k++) {
+                __builtin_prefetch(x + (k + 4) * n + i, 0, 2); /* the next rows' */
                 vf g = load(dy + k * n + i), h = normal(load(x + k * n + i), r[k]), gw = g * load(w + i);
                 s[k] += gw;
                 q[k] += gw * h;
@@ -124,8 +131,14 @@ INLINE void layernorm_sums(double (*sum)[2], double *dw, double *db, const float
 static void layernorm_dx(float *y, const float *dy, const float *x, const float *w, row_norm r, const double sum[2], int add, int64_t n)
 {
     float m0 = (float)(sum[0] / (double)n), m1 = (float)(sum[1] / (double)n);
-    FOR_GRAD(r.inv * (load(dy + i) * load(w + i) - m0 - normal(load(x + i), r) * m1),
-             r.inv * (dy[i] * w[i] - m0 - normal1(x[i], r) * m1));
+    const float *next = dy + 4 * n; /* of the next four rows: brought near while this computes */
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        __builtin_prefetch(next + i, 0, 2);
+        put(y + i, r.inv * (load(dy + i) * load(w + i) - m0 - normal(load(x + i), r) * m1), add);
+    }
+    for (; i < n; i++)
+        put1(y + i, r.inv * (dy[i] * w[i] - m0 - normal1(x[i], r) * m1), add);
 }
 
 static void layernorm_back(float *y, double *dw, double *db, const float *dy, const float *x, const float *w, float eps, int add, int64_t rows, int64_t n)

@@ -123,6 +123,7 @@ static void back_rows(void *arg, int64_t from, int64_t to, int thread)
     const struct back *o = arg;
     for (int64_t i = from; i < to; i++)
         o->k->batchnorm_dx(o->dx + i * o->n, o->dy + i * o->n, o->y + i * o->n, o->x + i * o->n, o->mean, o->scale, o->m0, o->m1, o->slope, o->add, o->n);
+    o->k->fence();
 }
 
 /* The derivative of GELU needs what was before it, which batch norm does not keep. */
@@ -167,7 +168,7 @@ int sky_cpu_batchnorm_dx(sky_dev *d, sky_grad *dx, const sky_tensor *dy, const s
     }
     /* Without sums m0 and m1 are 0 and x is not asked for: dy stands in for it. */
     struct back o = {d->k, dx->t.data, dy->data, act ? y->data : dy->data, sum ? x->data : dy->data, sum ? mean->data : m0,
-                     scale, m0, m1, slope_of(act), dx->add, C};
+                     scale, m0, m1, slope_of(act), put_mode(dx, C), C};
     sky_cpu_rows(d, sky_rows(dy), 16 * C, back_rows, &o);
     return SKY_OK;
 }

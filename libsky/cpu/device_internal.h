@@ -33,6 +33,11 @@ static inline void copy_piece(const sky_row_kernels *k, void *dst, const void *s
     else
         memcpy(dst, src, (size_t)bytes);
 }
+/* How a gradient is put whose rows have n numbers (0: one row, which is cut at multiples of 16). */
+static inline int put_mode(const sky_grad *g, int64_t n)
+{
+    return g->add ? SKY_PUT_ADD : is_far(sky_bytes(&g->t)) && n % 16 == 0 && (uintptr_t)g->t.data % 64 == 0 ? SKY_PUT_FAR : SKY_PUT_OVER;
+}
 /* rows times `bytes` from src (rows spitch apart) to dst (dpitch apart), no overlap. */
 void sky_cpu_copy(sky_dev *d, void *dst, int64_t dpitch, const void *src, int64_t spitch, int64_t bytes, int64_t rows);
 

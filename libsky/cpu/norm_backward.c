@@ -17,6 +17,7 @@ static void layernorm_sums(void *arg, double *part, int64_t from, int64_t to)
     const struct norm *o = arg;
     int64_t at = from * o->n;
     o->k->layernorm_back(o->dx ? o->dx + at : NULL, part, part + o->n, o->dy + at, o->x + at, o->w, o->eps, o->add, to - from, o->n);
+    o->k->fence();
 }
 
 static void layernorm_rows(void *arg, int64_t from, int64_t to, int thread)
@@ -25,11 +26,13 @@ static void layernorm_rows(void *arg, int64_t from, int64_t to, int thread)
     const struct norm *o = arg;
     int64_t at = from * o->n;
     o->k->layernorm_back(o->dx + at, NULL, NULL, o->dy + at, o->x + at, o->w, o->eps, o->add, to - from, o->n);
+    o->k->fence();
 }
 
 int sky_cpu_layernorm_backward(sky_dev *d, sky_grad *dx, sky_grad *dw, sky_grad *db, const sky_tensor *dy, const sky_tensor *x, const sky_tensor *w, float eps, sky_err *e)
 {
-    struct norm o = {.k = d->k, .dx = dx->t.data, .dy = dy->data, .x = x->data, .w = w->data, .eps = eps, .add = dx->add, .n = sky_last(x)};
+    struct norm o = {.k = d->k, .dx = dx->t.data, .dy = dy->data, .x = x->data, .w = w->data, .eps = eps, .n = sky_last(x)};
+    o.add = dx->t.data ? put_mode(dx, o.n) : SKY_PUT_OVER;
     if (!dw->t.data && !db->t.data) {
         if (dx->t.data)
             sky_cpu_rows(d, sky_rows(x), 12 * o.n, layernorm_rows, &o);

@@ -7,30 +7,34 @@ struct pointwise {
     float *y;
     const float *a, *b;
     float slope;
-    int add;
+    int gelu, add;
     int64_t n;
 };
 
-static void leaky_elements(void *arg, int64_t from, int64_t to, int thread)
-{
-    (void)thread;
-    const struct pointwise *o = arg;
-    o->k->leaky_back(o->y + from, o->a + from, o->b + from, o->slope, o->add, to - from);
-}
+enum { STRETCH = 1024 }; /* elements in a row of their own: pieces begin at multiples of 64 bytes */
 
-static void gelu_elements(void *arg, int64_t from, int64_t to, int thread)
+static void act_stretches(void *arg, int64_t from, int64_t to, int thread)
 {
     (void)thread;
     const struct pointwise *o = arg;
-    o->k->gelu_back(o->y + from, o->a + from, o->b + from, o->add, to - from);
+    int64_t i = from * STRETCH, n = (to * STRETCH < o->n ? to * STRETCH : o->n) - i;
+    if (o->gelu)
+        o->k->gelu_back(o->y + i, o->a + i, o->b + i, o->add, n);
+    else
+        o->k->leaky_back(o->y + i, o->a + i, o->b + i, o->slope, o->add, n);
+    o->k->fence();
 }
 
 int sky_cpu_activate_backward(sky_dev *d, sky_grad *dx, const sky_tensor *dy, const sky_tensor *ref, sky_act act, sky_err *e)
 {
     (void)e;
-    struct pointwise o = {.k = d->k, .y = dx->t.data, .a = dy->data, .b = act ? ref->data : dy->data, .slope = slope_of(act), .add = dx->add};
-    if (o.y)
-        sky_cpu_rows(d, sky_numel(dy), 12, act == SKY_ACT_GELU ? gelu_elements : leaky_elements, &o);
+    if (!dx->t.data)
+        return SKY_OK;
+    struct pointwise o = {.k = d->k, .y = dx->t.data, .a = dy->data, .b = act ? ref->data : dy->data, .slope = slope_of(act),
+                          .gelu = act == SKY_ACT_GELU, .add = put_mode(dx, 0), .n = sky_numel(dy)};
+    if (o.y == o.a && o.add == SKY_PUT_FAR)
+        o.add = SKY_PUT_OVER; /* in place: the lines are in the cache already */
+    sky_cpu_rows(d, (o.n + STRETCH - 1) / STRETCH, 12 * STRETCH, act_stretches, &o);
     return SKY_OK;
 }
 
@@ -40,14 +44,16 @@ static void scale_rows(void *arg, int64_t from, int64_t to, int thread)
     const struct pointwise *o = arg;
     for (int64_t i = from; i < to; i++)
         o->k->scale_by(o->y + i * o->n, o->a + i * o->n, o->b, o->add, o->n);
+    o->k->fence();
 }
 
 int sky_cpu_scale_channels(sky_dev *d, sky_grad *y, const sky_tensor *x, const sky_tensor *g, sky_err *e)
 {
     (void)e;
-    struct pointwise o = {.k = d->k, .y = y->t.data, .a = x->data, .b = g->data, .add = y->add, .n = sky_last(x)};
-    if (o.y)
-        sky_cpu_rows(d, sky_rows(x), 8 * o.n, scale_rows, &o);
+    if (!y->t.data)
+        return SKY_OK;
+    struct pointwise o = {.k = d->k, .y = y->t.data, .a = x->data, .b = g->data, .add = put_mode(y, sky_last(x)), .n = sky_last(x)};
+    sky_cpu_rows(d, sky_rows(x), 8 * o.n, scale_rows, &o);
     return SKY_OK;
 }
 

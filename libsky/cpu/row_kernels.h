@@ -16,6 +16,10 @@ typedef struct {
     int first;
 } sky_sgd_step;
 
+/* What a gradient's kernel does with what is there (`add`). Far: past the caches, for rows that begin at a multiple of 64
+ * bytes; a fence follows as for copy_far. */
+enum { SKY_PUT_OVER, SKY_PUT_ADD, SKY_PUT_FAR };
+
 typedef struct {
     const char *name;
     /* y = (x - mean) / sqrt(var + eps) * w + b (+ res unless NULL) */
@@ -51,7 +55,7 @@ typedef struct {
     void (*to_bf16)(uint16_t *y, const float *x, int64_t n);
     void (*from_bf16)(float *y, const uint16_t *x, int64_t n);
 
-    /* Gradients (back_impl.h); with `add` what is there already is added to. dz = dy where the result y was
+    /* Gradients (back_impl.h); add: SKY_PUT_... . dz = dy where the result y was
      * positive, slope*dy elsewhere. */
     void (*batchnorm_sums)(double *dz, double *dzx, const float *dy, const float *y, const float *x, const float *mean, float slope, int64_t n); /* dz += dz; dzx += dz*(x - mean) */
     void (*batchnorm_dx)(float *dx, const float *dy, const float *y, const float *x, const float *mean, const float *scale, const float *m0, const float *m1, float slope, int add, int64_t n); /* scale*(dz - m0 - (x - mean)*m1) */

@@ -2,7 +2,7 @@
  * order. The pieces depend on the sizes alone, so the bits do not depend on the number of threads. */
 #include "cpu/device_internal.h"
 
-enum { LEAST_ROWS = 16, MOST_ROWS = 256, PIECES = 128, JOIN = 256 /* columns joined at a time */ };
+enum { LEAST_ROWS = 16, MOST_ROWS = 256, PIECES = 64, JOIN = 256 /* columns joined at a time */ };
 
 struct row_sums {
     sky_row_sums_fn *fn;

@@ -292,12 +292,54 @@ static void corners(void)
     OK(ok, "relu: infinity passes where the result is positive");
 }
 
+/* Results of 16 MiB and more are written past the caches: the same bits as in parts that are not, and nothing beside. */
+static void far(void)
+{
+    enum { ROWS = 4100, C = 1024, PART = 1000 };
+    float *x = aligned_alloc(64, ROWS * C * 4), *y = aligned_alloc(64, ROWS * C * 4 + 64), *z = malloc(ROWS * C * 4), mean[C] = {0}, var[C];
+    double sums[2 * C] = {1, 2, 3};
+    sky_tensor none = sky_none, m = {mean, SKY_F32, 1, {C}}, v = {var, SKY_F32, 1, {C}}, s = {sums, SKY_F64, 2, {2, C}};
+    static const char *const names[] = {"layernorm", "gelu", "leaky", "scale_channels", "batchnorm_dx"};
+    if (!x || !y || !z)
+        exit(1);
+    for (int64_t i = 0; i < ROWS * C; i++)
+        x[i] = sky_counter_value(5, (uint64_t)i, 3, 0);
+    for (int i = 0; i < C; i++)
+        var[i] = 1 + (float)i;
+    for (int op = 0; op < 5; op++) {
+        int ok = 1;
+        for (int64_t from = 0, n; from <= ROWS; from += n) { /* at last the whole */
+            int whole = from == ROWS;
+            n = whole ? ROWS : ROWS - from < PART ? ROWS - from : PART;
+            int64_t at = whole ? 0 : from * C;
+            sky_tensor t = {x + at, SKY_F32, 2, {n, C}};
+            sky_grad g = {{(whole ? y : z) + at, SKY_F32, 2, {n, C}}, 0}, no = {.add = 0};
+            sky_err e = {0};
+            for (int i = 0; i < 16; i++)
+                y[ROWS * C + i] = 5;
+            ok &= !(op == 0   ? be->layernorm_backward(plain, &g, &no, &no, &t, &t, &v, 1e-5f, &e)
+                    : op <= 2 ? be->activate_backward(plain, &g, &t, &t, op == 1 ? SKY_ACT_GELU : SKY_ACT_LEAKY, &e)
+                    : op == 3 ? be->scale_channels(plain, &g, &t, &v, &e)
+                              : be->batchnorm_dx(plain, &g, &t, &none, &t, &v, &m, &v, &s, 1e3, 1e-5f, SKY_ACT_NONE, &e));
+            if (whole)
+                break;
+        }
+        for (int i = 0; i < 16; i++)
+            ok &= y[ROWS * C + i] == 5;
+        OK(ok && !memcmp(y, z, ROWS * C * 4), "%s past the caches", names[op]);
+    }
+    free(x);
+    free(y);
+    free(z);
+}
+
 int main(void)
 {
     sky_err e = {0};
     if (be->open(&plain, -1, 1, &e))
         return printf("Bail out! %s\n", e.msg), 1;
     corners();
+    far();
     int rc = back_tests(cases, sizeof cases / sizeof cases[0]);
     be->close(plain);
     return rc;
