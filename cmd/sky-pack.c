@@ -29,7 +29,7 @@ static const sky_opt opts[] = {
     {"list", 0, SKY_OPT_FLAG, &list, NULL, "one line per record: id, bytes, fields", 0, 0},
     {"cat", 0, SKY_OPT_FLAG, &cat, NULL, "the records as one plain stream on standard output", 0, 0},
     {"info", 0, SKY_OPT_FLAG, &info, NULL, "schema and provenance", 0, 0},
-    {"stat", 0, SKY_OPT_FLAG, &stat_, NULL, "counts, bytes per field, order-independent checksum", 0, 0},
+    {"stat", 0, SKY_OPT_FLAG, &stat_, NULL, "counts, bytes per field, checksum, mean and std per band", 0, 0},
     {"verify", 0, SKY_OPT_FLAG, &verify, NULL, "read and check everything, name every damage", 0, 0},
     {"recover", 0, SKY_OPT_FLAG, &recover, NULL, "write the intact records to -o, name what is lost", 0, 0},
     {"extract", 0, SKY_OPT_STR, &extract, "FORMAT", "files from records: png, npz or tif, into -C", 0, 0},

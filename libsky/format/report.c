@@ -1,4 +1,5 @@
 #include "format/report.h"
+#include "format/bandstat.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -89,6 +90,7 @@ int sky_list_line(sky_buf *b, const sky_sample *s, int json, sky_err *e)
 typedef struct {
     char *name;
     uint64_t here, absent, refs, bytes;
+    sky_band_stats bands;
 } field_stat;
 
 struct sky_stat {
@@ -107,8 +109,10 @@ void sky_stat_free(sky_stat *t)
 {
     if (!t)
         return;
-    for (size_t i = 0; i < t->n; i++)
+    for (size_t i = 0; i < t->n; i++) {
         sky_free(t->field[i].name);
+        sky_band_stats_free(&t->field[i].bands);
+    }
     sky_free(t->field);
     sky_free(t);
 }
@@ -145,6 +149,9 @@ int sky_stat_add(sky_stat *t, const sky_sample *s, sky_err *e)
         p->here += !f->absent && !f->ref;
         p->bytes += f->nbytes;
         t->bytes += f->nbytes;
+        int rc = sky_band_stats_add(&p->bands, f, e);
+        if (rc)
+            return rc;
     }
     t->records++;
     return SKY_OK;
@@ -155,8 +162,10 @@ static void stat_json(sky_buf *b, const sky_stat *t, uint64_t sum)
     sky_buf_printf(b, "{\"version\":1,\"records\":%" PRIu64 ",\"sum\":\"%016" PRIx64 "\",\"bytes\":%" PRIu64 ",\"fields\":{", t->records, sum, t->bytes);
     for (size_t i = 0; i < t->n; i++) {
         const field_stat *f = &t->field[i];
-        sky_buf_printf(b, "%s\"%s\":{\"inline\":%" PRIu64 ",\"absent\":%" PRIu64 ",\"by_reference\":%" PRIu64 ",\"bytes\":%" PRIu64 "}",
+        sky_buf_printf(b, "%s\"%s\":{\"inline\":%" PRIu64 ",\"absent\":%" PRIu64 ",\"by_reference\":%" PRIu64 ",\"bytes\":%" PRIu64,
                        i ? "," : "", f->name, f->here, f->absent, f->refs, f->bytes);
+        sky_band_stats_json(b, &f->bands);
+        sky_buf_puts(b, "}");
     }
     sky_buf_puts(b, "}}\n");
 }
@@ -172,6 +181,7 @@ int sky_stat_print(sky_buf *b, const sky_stat *t, uint64_t sum, int json, sky_er
         const field_stat *f = &t->field[i];
         sky_buf_printf(b, "field\t%s\tinline %" PRIu64 "\tabsent %" PRIu64 "\tby reference %" PRIu64 "\tbytes %" PRIu64 "\n", f->name, f->here,
                        f->absent, f->refs, f->bytes);
+        sky_band_stats_text(b, &f->bands, f->name);
     }
     return done(b, e);
 }

@@ -122,6 +122,9 @@ if command -v python3 >/dev/null; then
 else
     skip "the JSON is JSON" "no python3"
 fi
+"$pack" --stat "$tmp/a.sky" "$tmp/p.sky" | grep -q '^band[[:space:]]s2[[:space:]]3.*mean [0-9.]*[[:space:]]std [0-9.]*[[:space:]]valid [0-9]*$' &&
+    [ "$("$pack" --stat "$tmp/a.sky" | grep -c '^band.*label')" = 0 ]
+ok $? "--stat has mean and std per band, of pictures only"
 status 0 "--info" "$pack" --info "$tmp/s-000.sky"
 [ "$(grep -c '^provenance' "$tmp/out")" = 2 ] && grep -q 'shard-size' "$tmp/out"
 ok $? "shows the chain of programs"
