@@ -63,9 +63,12 @@ static int axis_open(axis *a, const rule *r, const char *op, sky_err *e)
  * one long chain of roundings. */
 static void gather(const sky_row_kernels *k, float *y, const float *src, int64_t stride, const axis *a, int64_t i, int add, int64_t n)
 {
-    if (a->start[i] == a->start[i + 1] && !add)
+    int64_t at = a->start[i], end = a->start[i + 1];
+    if (at == end && add != SKY_PUT_ADD)
         memset(y, 0, (size_t)n * sizeof *y);
-    for (int64_t at = a->start[i], end = a->start[i + 1]; at < end; at += 8, add = 1) {
+    if (end - at > 8 && add == SKY_PUT_FAR)
+        add = SKY_PUT_OVER;
+    for (; at < end; at += 8, add = SKY_PUT_ADD) {
         const float *from[8];
         int m = (int)(end - at < 8 ? end - at : 8);
         for (int j = 0; j < m; j++)
@@ -74,7 +77,7 @@ static void gather(const sky_row_kernels *k, float *y, const float *src, int64_t
     }
 }
 
-enum { LINES_BYTES = 4 << 20, CHUNK = 4096 };
+enum { LINES_BYTES = 1 << 19 /* per thread */, CHUNK = 1 << 14 };
 
 struct back {
     const sky_row_kernels *k;
@@ -103,14 +106,16 @@ static void over_columns(void *arg, int64_t from, int64_t to, int thread)
     const struct back *o = arg;
     for (int64_t i = from; i < to; i++)
         gather(o->k, o->dx + (o->first * o->W + i) * o->C, o->lines + i / o->W * o->w * o->C, o->C, &o->columns, i % o->W, o->add, o->C);
+    o->k->fence();
 }
 
-/* Some lines after the other, so that what lies between rows and columns stays in the caches. */
+/* Some lines after the other, so that what lies between rows and columns stays in the caches. Which lines go together
+ * changes no bit of them. */
 static int transpose(sky_dev *d, sky_grad *dx, const sky_tensor *dy, const rule *rows, const rule *columns, const char *op, sky_err *e)
 {
     const int64_t *s = dx->t.shape, total = s[0] * s[1];
-    struct back o = {.k = d->k, .dx = dx->t.data, .dy = dy->data, .H = s[1], .W = s[2], .h = dy->shape[1], .w = dy->shape[2], .C = s[3], .add = dx->add};
-    int64_t line = o.w * o.C, chunks = (line + CHUNK - 1) / CHUNK, most = LINES_BYTES / (4 * line) + 1;
+    struct back o = {.k = d->k, .dx = dx->t.data, .dy = dy->data, .H = s[1], .W = s[2], .h = dy->shape[1], .w = dy->shape[2], .C = s[3], .add = put_mode(dx, s[3])};
+    int64_t line = o.w * o.C, chunks = (line + CHUNK - 1) / CHUNK, most = (int64_t)sky_pool_threads(d->pool) * LINES_BYTES / (4 * line) + 1;
     most = most < total ? most : total;
     int rc = axis_open(&o.rows, rows, op, e);
     if (!rc)

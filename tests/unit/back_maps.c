@@ -154,4 +154,31 @@ static const back_case cases[] = {
     {"window_bias", bias_setup, bias_loss, bias_run, {1, 1}, 2e-6, 0},
 };
 
-int main(void) { return back_tests(cases, sizeof cases / sizeof cases[0]); }
+/* A batch of 16 MiB is written past the caches: the same bits as its samples one by one, which are not. */
+static void far(void)
+{
+    enum { H = 50, W = 40, C = 1056, h = 25, w = 80 };
+    sky_err e = {0};
+    sky_dev *d;
+    if (be->open(&d, -1, 2, &e))
+        exit(1);
+    float *y = aligned_alloc(64, 2 * H * W * C * 4), *z = aligned_alloc(64, 2 * H * W * C * 4);
+    sky_tensor dy = back_random("dy", 1, 0, SHAPE(2, h, w, C));
+    sky_grad all = {{y, SKY_F32, 4, {2, H, W, C}}, 0};
+    int ok = y && z && !be->resize_backward(d, &all, &dy, SKY_BILINEAR, &e);
+    for (int i = 0; ok && i < 2; i++) {
+        sky_grad one_of = {{z + i * H * W * C, SKY_F32, 4, {1, H, W, C}}, 0};
+        sky_tensor part = {f32_out(&dy) + i * h * w * C, SKY_F32, 4, {1, h, w, C}};
+        ok &= !be->resize_backward(d, &one_of, &part, SKY_BILINEAR, &e);
+    }
+    OK(ok && !memcmp(y, z, 2 * H * W * C * 4), "resize past the caches");
+    free(y);
+    free(z);
+    be->close(d);
+}
+
+int main(void)
+{
+    far();
+    return back_tests(cases, sizeof cases / sizeof cases[0]);
+}
