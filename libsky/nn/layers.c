@@ -23,7 +23,11 @@ sky_nn_drop sky_nn_drop_of(const sky_scope *s, const char *name, double p)
     return (sky_nn_drop){(float)p, (uint32_t)sky_fnv1a(at.at)};
 }
 
-sky_tensor sky_nn_drop_rows(sky_ctx *c, const sky_nn_drop *l, sky_tensor x) { return sky_drop(c, x, l->p, l->layer, sky_numel(&x) / x.shape[0], 0); }
+sky_tensor sky_nn_drop_rows(sky_ctx *c, const sky_nn_drop *l, sky_tensor x)
+{
+    return c->err.code ? sky_none : sky_drop(c, x, l->p, l->layer, sky_numel(&x) / x.shape[0], 0); /* after an error x has no shape */
+}
+
 sky_tensor sky_nn_drop_elements(sky_ctx *c, const sky_nn_drop *l, sky_tensor x) { return sky_drop(c, x, l->p, l->layer, 1, 0); }
 sky_tensor sky_nn_drop_channels(sky_ctx *c, const sky_nn_drop *l, sky_tensor x) { return sky_drop(c, x, l->p, l->layer, 1, sky_last(&x)); }
 

@@ -108,6 +108,13 @@ static sky_tensor gather(job *j, int m, int64_t n, int (*take)(const job *, int 
     return any ? sky_pick(j->c, j->logits[m], j->zero, j->pos, (int)n) : sky_none;
 }
 
+static sky_tensor zero_rows(job *j, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        j->pos[i] = 0;
+    return sky_take(j->c, j->zero, j->pos, (int)n);
+}
+
 /* The code of `target` is its own when present, else the sum of the present others. */
 static int in_code(const job *j, int m, int64_t b, int target)
 {
@@ -123,11 +130,7 @@ static sky_tensor code_of(job *j, int target, int64_t n)
         if (part.data)
             sum = sum.data ? sky_add(j->c, sum, part) : part;
     }
-    if (sum.data)
-        return sum;
-    for (int64_t i = 0; i < n; i++)
-        j->pos[i] = 0;
-    return sky_take(j->c, j->zero, j->pos, (int)n); /* nothing to decode from: a uniform mix of codes */
+    return sum.data ? sum : zero_rows(j, n); /* nothing to decode from: a uniform mix of codes */
 }
 
 /* Samples whose map of m has to be decoded: the absent ones, or all. */
@@ -184,12 +187,13 @@ static sky_tensor complete_one(job *j, int m, int all, sky_nn_completed *out, co
     return done;
 }
 
+/* Also where no sample here has both: the sums are joined over ranks, and every rank takes part. */
 static sky_tensor kl_term(job *j, int a, int b)
 {
     int64_t n = samples_to_decode(j, 0, 1);
     sky_tensor la = gather(j, a, n, if_present, a), lb = gather(j, b, n, if_present, b);
     if (!la.data || !lb.data)
-        return sky_none;
+        la = lb = zero_rows(j, n);
     uint8_t *flag = (uint8_t *)j->pos;
     for (int64_t i = 0; i < n; i++)
         flag[i] = present(j, a, i) && present(j, b, i);
