@@ -5,7 +5,7 @@
  * The world: samples lie in the shards in the order in which scenes were cut, RUN neighbours of one scene have one class,
  * classes are unequal (class c of 64 has weight 1/(c+1)), a shard holds 4096 samples. Orders compared over one epoch, in
  * batches of 256:
- *   keyed      base/permute.h: position -> sample, a pure function
+ *   keyed      sky_order_sample (data/order.h): position -> sample, a pure function
  *   list       a shuffled list of all N numbers (Fisher-Yates, Philox): what "random" means, at 8 bytes a sample
  *   buffer     shards in random order, samples through a shuffle buffer of 10000: one reader of a WebDataset loader
  *   shard      shards in random order, samples shuffled within the shard
@@ -15,8 +15,8 @@
  * deviations of these measures. */
 #include "base/hash.h"
 #include "base/mem.h"
-#include "base/permute.h"
 #include "base/philox.h"
+#include "data/order.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -86,7 +86,7 @@ static void shuffle(uint32_t *v, uint64_t m)
 static void keyed(uint32_t *out)
 {
     for (uint64_t i = 0; i < n; i++)
-        out[i] = (uint32_t)sky_permute(sky_mix64(1, 0), n, i);
+        out[i] = (uint32_t)sky_order_sample(1, n, (sky_cursor){0, i});
 }
 
 static void list(uint32_t *out)
