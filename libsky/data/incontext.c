@@ -9,6 +9,11 @@
 
 const sky_incontext_opts sky_incontext_default = {.side = 512, .vocab = 64, .s2_channels = 10, .s1_channels = 2, .half = 0.3, .repeat = 2000};
 
+/* dynamic-mm: four bands of 16 bits, blue first. flair-mm: colours first of five bands, Sentinel series of a wider area. */
+static double dynamic_mean[3] = {1085.2941, 944.2718, 689.2493}, dynamic_std[3] = {1008.4052, 760.9586, 631.4754};
+static const sky_normal dynamic = {3, NULL, 1, dynamic_mean, dynamic_std};
+const sky_incontext_set sky_incontext_published[2] = {{"dynamic-mm", 1, {2, 1, 0}, &dynamic, 0}, {"flair-mm", 1, {0, 1, 2}, NULL, 40}};
+
 /* ---- opening --------------------------------------------------------------------------------------------------------------- */
 
 static int released(sky_normal **out, const double *mean, const double *std, double scale, int n, const char *const *names, sky_err *e)

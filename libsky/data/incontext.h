@@ -27,6 +27,9 @@ typedef struct {
                                resize them with antialiasing (flair-mm: 40) */
 } sky_incontext_set;
 
+/* The exceptions of the published pretraining, by the type its lists give: dynamic-mm, flair-mm. */
+extern const sky_incontext_set sky_incontext_published[2];
+
 typedef struct {
     uint64_t seed;
     int side;               /* canvas 2*side x side; a multiple of 128 [512 in the released model] */

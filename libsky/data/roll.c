@@ -54,15 +54,10 @@ int sky_class_is_background(const json_t *classes, int v)
     return v == 0;
 }
 
-static const json_t *entry_of(const sky_roll *r, place at, sky_err *e)
+/* Entries are parsed, looked at and dropped: kept ones would take a kilobyte per sample. */
+static json_t *entry_of(const sky_roll *r, place at, sky_err *e)
 {
-    return sky_shard_entry(sky_corpus_shard(r->c, (int)at.file), at.record, e);
-}
-
-static const char *id_of(const sky_roll *r, place at)
-{
-    const char *id = json_string_value(json_object_get(entry_of(r, at, NULL), "id"));
-    return id ? id : "";
+    return sky_shard_entry_new(sky_corpus_shard(r->c, (int)at.file), at.record, e);
 }
 
 /* ---- which samples, in which order ------------------------------------------------------------------------------ */
@@ -119,23 +114,40 @@ static int add_place(sky_roll *r, place at, sky_err *e)
     return SKY_OK;
 }
 
+static int collect_one(sky_roll *r, const sky_roll_opts *o, place at, sky_err *e)
+{
+    const char *id = NULL;
+    json_t *entry = entry_of(r, at, e);
+    int rc = entry ? sky_json_str(entry, "id", 1, &id, "index entry", e) : e->code;
+    if (!rc)
+        rc = find_label(r, json_object_get(entry, "classes"), o->label, e);
+    if (!rc && wanted(r, o, entry)) {
+        at.key = sky_fnv1a(id);
+        rc = add_place(r, at, e);
+    }
+    json_decref(entry);
+    return rc;
+}
+
 static int collect(sky_roll *r, const sky_roll_opts *o, sky_err *e)
 {
-    for (int f = 0; f < sky_corpus_files(r->c); f++) {
-        const sky_shard *s = sky_corpus_shard(r->c, f);
-        for (uint64_t i = 0; i < sky_shard_count(s); i++) {
-            const char *id = NULL;
-            const json_t *entry = sky_shard_entry(s, i, e);
-            int rc = entry ? sky_json_str(entry, "id", 1, &id, "index entry", e) : e->code;
-            if (!rc)
-                rc = find_label(r, json_object_get(entry, "classes"), o->label, e);
-            if (!rc && wanted(r, o, entry))
-                rc = add_place(r, (place){sky_fnv1a(id), (uint32_t)f, i}, e);
+    for (int f = 0; f < sky_corpus_files(r->c); f++)
+        for (uint64_t i = 0; i < sky_shard_count(sky_corpus_shard(r->c, f)); i++) {
+            int rc = collect_one(r, o, (place){0, (uint32_t)f, i}, e);
             if (rc)
                 return rc;
         }
-    }
     return r->n ? SKY_OK : sky_fail(e, SKY_ECORRUPT, "no sample%s%s%s in %d shards", o->split ? " of split '" : "", o->split ? o->split : "", o->split ? "'" : "", sky_corpus_files(r->c));
+}
+
+/* The order of ids that share a key: a matter of chance in 2^64, or the same id twice. */
+static int compare_ids(const sky_roll *r, place x, place y)
+{
+    json_t *a = entry_of(r, x, NULL), *b = entry_of(r, y, NULL);
+    const char *p = json_string_value(json_object_get(a, "id")), *q = json_string_value(json_object_get(b, "id"));
+    const int c = p && q ? strcmp(p, q) : 0;
+    json_decref(a), json_decref(b);
+    return c;
 }
 
 static int compare_places(const void *a, const void *b, void *roll)
@@ -143,15 +155,19 @@ static int compare_places(const void *a, const void *b, void *roll)
     const place *x = a, *y = b;
     if (x->key != y->key)
         return x->key < y->key ? -1 : 1;
-    return x == y ? 0 : strcmp(id_of(roll, *x), id_of(roll, *y));
+    return x == y ? 0 : compare_ids(roll, *x, *y);
 }
 
 static int sort_places(sky_roll *r, sky_err *e)
 {
     qsort_r(r->at, r->n, sizeof *r->at, compare_places, r);
     for (uint64_t i = 1; i < r->n; i++)
-        if (!compare_places(&r->at[i - 1], &r->at[i], r))
-            return sky_fail(e, SKY_ECORRUPT, "sample '%s' is there twice", id_of(r, r->at[i]));
+        if (!compare_places(&r->at[i - 1], &r->at[i], r)) {
+            json_t *entry = entry_of(r, r->at[i], e);
+            int rc = entry ? sky_fail(e, SKY_ECORRUPT, "sample '%s' is there twice", json_string_value(json_object_get(entry, "id"))) : e->code;
+            json_decref(entry);
+            return rc;
+        }
     return SKY_OK;
 }
 
@@ -186,10 +202,10 @@ static int add_holding(table *t, holding h, sky_err *e)
     return SKY_OK;
 }
 
-static int add_sample(table *t, uint32_t number, sky_err *e)
+static int add_classes(table *t, uint32_t number, const json_t *entry, sky_err *e)
 {
     sky_roll *r = t->r;
-    const json_t *entry = entry_of(r, r->at[number], e), *schema = sky_shard_schema(sky_corpus_shard(r->c, (int)r->at[number].file));
+    const json_t *schema = sky_shard_schema(sky_corpus_shard(r->c, (int)r->at[number].file));
     const json_t *here = json_object_get(json_object_get(entry, "classes"), r->label);
     const json_t *names = json_object_get(json_object_get(json_object_get(schema, "fields"), r->label), "classes");
     const char *type = json_string_value(json_object_get(entry, "type")), *set = json_string_value(json_object_get(schema, "dataset"));
@@ -198,10 +214,18 @@ static int add_sample(table *t, uint32_t number, sky_err *e)
     for (size_t i = 0; !rc && i < json_array_size(here); i++) {
         const json_int_t v = json_integer_value(json_array_get(here, i));
         if (v < 0 || v > 255)
-            return sky_fail(e, SKY_ECORRUPT, "sample '%s': class %" JSON_INTEGER_FORMAT " in field '%s', want 0..255", id_of(r, r->at[number]), v, r->label);
+            return sky_fail(e, SKY_ECORRUPT, "sample '%s': class %" JSON_INTEGER_FORMAT " in field '%s', want 0..255", json_string_value(json_object_get(entry, "id")), v, r->label);
         if (t->o->nclasses ? listed(t->o->classes, t->o->nclasses, v) : !sky_class_is_background(names, (int)v))
             rc = add_holding(t, (holding){number, (int16_t)dataset, (uint8_t)v}, e);
     }
+    return rc;
+}
+
+static int add_sample(table *t, uint32_t number, sky_err *e)
+{
+    json_t *entry = entry_of(t->r, t->r->at[number], e);
+    int rc = entry ? add_classes(t, number, entry, e) : e->code;
+    json_decref(entry);
     return rc;
 }
 

@@ -243,15 +243,27 @@ static const sky_index_row *row_of(const sky_shard *s, uint64_t i, const region 
     return &(*reg)->part.row[i - (*reg)->first];
 }
 
+json_t *sky_shard_entry_new(const sky_shard *s, uint64_t i, sky_err *e)
+{
+    const region *reg;
+    json_t *j = NULL;
+    if (i >= s->count) {
+        sky_fail(e, SKY_EUSAGE, "%s: record %" PRIu64 " of %" PRIu64, s->path, i, s->count);
+        return NULL;
+    }
+    const sky_index_row *w = row_of(s, i, &reg);
+    if (sky_json_parse(&j, reg->part.text.p + w->text, w->ntext, "index entry", e)) {
+        sky_wrap(e, "%s: record %" PRIu64, s->path, i);
+        return NULL;
+    }
+    return j;
+}
+
 /* With the lock held. NULL: not valid JSON, or memory; e says which. */
 static json_t *entry_at(sky_shard *s, uint64_t i, sky_err *e)
 {
-    const region *reg;
-    const sky_index_row *w = row_of(s, i, &reg);
-    if (!s->entry[i] && (sky_json_parse(&s->entry[i], reg->part.text.p + w->text, w->ntext, "index entry", e))) {
-        sky_wrap(e, "%s: record %" PRIu64, s->path, i);
-        s->entry[i] = NULL;
-    }
+    if (!s->entry[i])
+        s->entry[i] = sky_shard_entry_new(s, i, e);
     return s->entry[i];
 }
 

@@ -82,6 +82,8 @@ uint64_t sky_shard_count(const sky_shard *s);
 /* Borrowed index entry i: {"id":..., "classes":{FIELD:[...]}, "absent":[...], "split":..., "listed_classes":[...], ...};
  * valid until close. NULL with e filled: memory, or no such record. */
 const json_t *sky_shard_entry(const sky_shard *s, uint64_t i, sky_err *e);
+/* The same as a new reference, parsed for the caller and not kept: for going through all of a large shard. Thread-safe. */
+json_t *sky_shard_entry_new(const sky_shard *s, uint64_t i, sky_err *e) SKY_MUST_USE;
 /* 1 and *i its record number, 0 when there is none, < 0: memory. O(log n). */
 int sky_shard_find(const sky_shard *s, const char *id, uint64_t *i, sky_err *e) SKY_MUST_USE;
 /* Record i, only the named fields' bytes (NULL: all); thread-safe (pread). */

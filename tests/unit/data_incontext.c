@@ -227,6 +227,7 @@ static void exceptions(void)
         }
     }
     OK(slope && flat, "antialiased shrinking keeps a slope and smooths stripes");
+    OK(sky_incontext_published[0].hr->mean[2] == 689.2493 && sky_incontext_published[0].hr_band[0] == 2 && sky_incontext_published[1].sentinel_window == 40, "the published exceptions");
     sky_incontext_free(a), sky_incontext_free(b);
     sky_incontext_close(s), sky_incontext_close(t);
     made_close(&m);
