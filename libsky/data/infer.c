@@ -76,6 +76,8 @@ int sky_infer_open(sky_infer **out, sky_pp *m, sky_ctx *c, const sky_config *cfg
 {
     if (o->side < 128 || o->side % 128 || o->side > 8192)
         return sky_fail(e, SKY_EUSAGE, "canvas side %d: expected a multiple of 128 up to 8192", o->side);
+    if (cfg->hr_channels != 3)
+        return sky_fail(e, SKY_ECORRUPT, "the model takes pictures of %d bands (hr_channels), the one-shot protocol has 3", cfg->hr_channels);
     sky_infer *in = sky_calloc(1, sizeof *in);
     if (!in)
         return sky_fail(e, SKY_ENOMEM, "out of memory");

@@ -299,6 +299,10 @@ static void errors(bed *t)
     const sky_infer_opts o = {192, 1, 1, 1, 0, 0, "hr", "label", "", 0};
     sky_infer *in = NULL;
     OK(sky_infer_open(&in, t->m, &t->c, &t->cfg, &o, &e) == SKY_EUSAGE && !in, "side 192: %s", e.msg);
+    const sky_infer_opts right = {SIDE, 1, 1, 1, 0, 0, "hr", "label", "", 0};
+    sky_config four = t->cfg;
+    four.hr_channels = 4;
+    OK(sky_infer_open(&in, t->m, &t->c, &four, &right, &e) == SKY_ECORRUPT && !in, "four bands: %s", e.msg);
     /* last: the weights are spoilt */
     sky_params *ps = sky_pp_params(t->m);
     for (int i = 0; i < ps->n; i++)
