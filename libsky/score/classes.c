@@ -43,6 +43,9 @@ static int insert(sky_classes *c, int value, const char *name, sky_err *e)
         snprintf(list[at].name, sizeof list[at].name, "%s", name);
     else
         snprintf(list[at].name, sizeof list[at].name, "%d", value);
+    for (char *p = list[at].name; *p; p++) /* it is printed on terminals, and comes from a file */
+        if ((unsigned char)*p < ' ' || *p == 127)
+            *p = '?';
     c->list = list;
     return SKY_OK;
 }

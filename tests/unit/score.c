@@ -285,6 +285,8 @@ static void class_lists(void)
     OK(!sky_classes_parse(&c, "7,1=water,3=a=b", &e) && c.n == 3 && c.list[0].value == 1 && !strcmp(c.list[0].name, "water") && !strcmp(c.list[1].name, "a=b") && c.list[2].value == 7,
        "list in ascending order");
     sky_classes_free(&c);
+    OK(!sky_classes_parse(&c, "1=a\033[2Jb\177", &e) && !strcmp(c.list[0].name, "a?[2Jb?"), "control characters of a name do not reach the terminal");
+    sky_classes_free(&c);
     static const char *const bad[] = {"", "x", "1,", "1,,2", "1,1", "-1", "4096", "1=", "1 2", "99999999999999999999"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         OK(sky_classes_parse(&c, bad[i], &e) == SKY_EUSAGE, "'%s': %s", bad[i], e.msg);
