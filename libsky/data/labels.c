@@ -90,7 +90,20 @@ static int parse_classes(sky_labels *l, const char *where, sky_err *e)
     return rc;
 }
 
-/* Keys are stored values; words are looked up by sky_labels_word only. */
+/* "7": 7 to 7; "128-255": 128 to 255; 0: a word. An upward range ends at the first value that is refused. */
+static int stored_range(const char *key, int64_t *lo, int64_t *hi)
+{
+    char *end;
+    errno = 0;
+    *lo = *hi = strtoll(key, &end, 10);
+    if (end == key || errno)
+        return 0;
+    if (*end == '-' && end[1] >= '0' && end[1] <= '9')
+        *hi = strtoll(end + 1, &end, 10);
+    return !*end && !errno && *hi >= *lo;
+}
+
+/* Keys are stored values or ranges of them; words are looked up by sky_labels_word only. */
 static int parse_map(sky_labels *l, const char *where, sky_err *e)
 {
     const char *key;
@@ -100,11 +113,10 @@ static int parse_map(sky_labels *l, const char *where, sky_err *e)
         json_int_t class = json_integer_value(v);
         if (!json_is_integer(v) || class < 0 || class >= RAW)
             return sky_fail(e, SKY_ECORRUPT, "%s: map: '%s' must lead to a class number 0..65535", where, key);
-        char *end;
-        errno = 0;
-        long long raw = strtoll(key, &end, 10);
-        if (*key && !*end && !errno)
-            rc = name_value(l, raw, (int)class, where, e);
+        int64_t lo, hi;
+        if (stored_range(key, &lo, &hi))
+            for (int64_t raw = lo; !rc && raw <= hi; raw++)
+                rc = name_value(l, raw, (int)class, where, e);
         if (class > l->top)
             l->top = (int)class;
         if (rc)

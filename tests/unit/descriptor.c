@@ -104,6 +104,10 @@ static void labels(void)
     nan[0] /= nan[0];
     OK(l && sky_labels_values(l, out, half, SKY_F32, 1, 1, &e) == SKY_ECORRUPT && sky_labels_values(l, out, nan, SKY_F32, 1, 1, &e) == SKY_ECORRUPT, "fractions and NaN are no classes");
     sky_labels_free(l);
+    l = table("{map: {0-127: 0, 128-254: 1, 9-2: 4, 255: 255}, ignore: [255]}", &e);
+    const uint8_t soft[4] = {127, 128, 254, 255};
+    OK(l && !sky_labels_values(l, out, soft, SKY_U8, 4, 4, &e) && out[0] == 0 && out[1] == 1 && out[2] == 1 && out[3] == 255, "map of ranges");
+    sky_labels_free(l);
     l = table("{}", &e);
     OK(l && sky_labels_identity(l) && sky_labels_dtype(l, SKY_I32) == SKY_I32, "no table: values pass");
     sky_labels_free(l);
@@ -120,7 +124,7 @@ static void labels(void)
     OK(l && !sky_labels_colours(l, out, off, 3, 3, 3, &e) && out[2] == 1, "nearest colour");
     sky_labels_free(l);
     static const char *const bad[] = {"{classes: [{name: x}]}", "{classes: [{value: 1}, {value: 1}]}", "{classes: 1}", "{classes: [{value: 70000}]}",
-                                      "{map: {1: x}}", "{map: {-1: 1}}", "{values: colour}", "{values: color}", "{values: color, classes: [{value: 1}]}",
+                                      "{map: {1: x}}", "{map: {-1: 1}}", "{map: {1-9: 1, 9: 2}}", "{map: {1-70000: 1}}", "{values: colour}", "{values: color}", "{values: color, classes: [{value: 1}]}",
                                       "{ignore: [x]}", "{off_palette: far}", "{classes: [{value: 1, color: [1, 2]}]}", "{classes: [{value: 1, colour: [1, 2, 3]}]}"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         l = table(bad[i], &e);
