@@ -50,7 +50,8 @@ static void *back_new(int64_t bytes)
 static inline sky_tensor back_tensor(sky_dtype t, int ndim, const int64_t *shape)
 {
     sky_tensor x = {.dtype = t, .ndim = ndim};
-    memcpy(x.shape, shape, (size_t)ndim * sizeof *shape);
+    for (int i = 0; i < ndim; i++)
+        x.shape[i] = shape[i];
     x.data = back_new(sky_bytes(&x));
     return x;
 }

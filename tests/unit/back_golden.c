@@ -28,7 +28,8 @@ static void *hold(int64_t bytes)
 static sky_tensor new_f32(int ndim, const int64_t *shape)
 {
     sky_tensor t = {.dtype = SKY_F32, .ndim = ndim};
-    memcpy(t.shape, shape, (size_t)ndim * sizeof *shape);
+    for (int i = 0; i < ndim; i++)
+        t.shape[i] = shape[i];
     t.data = hold(sky_bytes(&t) + 4);
     return t;
 }

@@ -292,6 +292,27 @@ static void corners(void)
     OK(ok, "relu: infinity passes where the result is positive");
 }
 
+/* The gradient of an activation may take the place of the one it is made of. */
+static void in_place(void)
+{
+    enum { N = 3001 };
+    float dy[N], x[N], apart[N], same[N];
+    int ok = 1;
+    for (int i = 0; i < N; i++) {
+        dy[i] = sky_counter_value(1, (uint64_t)i, 1, 0);
+        x[i] = sky_counter_value(2, (uint64_t)i, 4, 0);
+    }
+    for (int act = SKY_ACT_NONE; act <= SKY_ACT_GELU; act++) {
+        sky_err e = {0};
+        sky_tensor DY = {dy, SKY_F32, 1, {N}}, X = {x, SKY_F32, 1, {N}}, S = {same, SKY_F32, 1, {N}};
+        sky_grad a = {{apart, SKY_F32, 1, {N}}, 0}, b = {S, 0};
+        memcpy(same, dy, sizeof same);
+        ok &= !be->activate_backward(plain, &a, &DY, &X, (sky_act)act, &e) && !be->activate_backward(plain, &b, &S, &X, (sky_act)act, &e);
+        ok &= !memcmp(apart, same, sizeof same);
+    }
+    OK(ok, "activations in place");
+}
+
 /* Results of 16 MiB and more are written past the caches: the same bits as in parts that are not, and nothing beside. */
 static void far(void)
 {
@@ -339,6 +360,7 @@ int main(void)
     if (be->open(&plain, -1, 1, &e))
         return printf("Bail out! %s\n", e.msg), 1;
     corners();
+    in_place();
     far();
     int rc = back_tests(cases, sizeof cases / sizeof cases[0]);
     be->close(plain);
