@@ -4,6 +4,7 @@
 #include "cpu/cpuid.h"
 #include "data/corpus.h"
 #include "data/infer.h"
+#include "data/normal.h"
 #include "data/prompts.h"
 #include "tensor/backend.h"
 
@@ -172,6 +173,18 @@ static int choose_config(tool *t, sky_err *e)
     return rc ? sky_wrap(e, "%s", t->o.model) : SKY_OK;
 }
 
+/* Pictures are normalised as the released model wants it: a model trained otherwise would answer with nonsense. */
+static int check_normal(tool *t, sky_err *e)
+{
+    const char *text = json_string_value(json_object_get(sky_weights_metadata(t->weights), "normal"));
+    json_t *j = NULL;
+    int rc = text ? sky_json_parse(&j, text, strlen(text), "metadata 'normal'", e) : SKY_OK;
+    if (!rc && j)
+        rc = sky_normal_check_released(j, e);
+    json_decref(j);
+    return rc ? sky_wrap(e, "%s", t->o.model) : SKY_OK;
+}
+
 static int open_device(tool *t, sky_err *e)
 {
     return sky_ctx_open(&t->ctx, t->o.device, t->cli->threads, e) ? sky_wrap(e, "--device") : SKY_OK;
@@ -185,6 +198,8 @@ static int open_model(tool *t, sky_err *e)
     int rc = sky_weights_open(&t->weights, t->o.model, e);
     if (!rc)
         rc = choose_config(t, e);
+    if (!rc)
+        rc = check_normal(t, e);
     if (!rc)
         rc = sky_pp_open(&t->pp, &t->cfg, e);
     if (!rc && (rc = sky_pp_load(t->pp, &t->ctx, t->weights, dtype, t->o.relaxed, warn_line, t->cli, e)))

@@ -16,18 +16,6 @@ const sky_incontext_set sky_incontext_published[2] = {{"dynamic-mm", 1, {2, 1, 0
 
 /* ---- opening --------------------------------------------------------------------------------------------------------------- */
 
-static int released(sky_normal **out, const double *mean, const double *std, double scale, int n, const char *const *names, sky_err *e)
-{
-    json_t *m = json_array(), *d = json_array(), *b = json_array(), *j = NULL;
-    int bad = !m || !d || !b;
-    for (int i = 0; !bad && i < n; i++)
-        bad = json_array_append_new(m, json_real(mean[i])) || json_array_append_new(d, json_real(std[i])) || json_array_append_new(b, json_string(names[i]));
-    j = bad ? NULL : json_pack("{s:O,s:f,s:O,s:O}", "bands", b, "divide", scale, "mean", m, "std", d);
-    int rc = j ? sky_normal_parse(out, j, "normalisation", e) : sky_fail(e, SKY_ENOMEM, "out of memory");
-    json_decref(m), json_decref(d), json_decref(b), json_decref(j);
-    return rc;
-}
-
 /* A copy, so that both kinds are freed alike. */
 static int given(sky_normal **out, const sky_normal *n, int channels, const char *field, sky_err *e)
 {
@@ -39,13 +27,11 @@ static int given(sky_normal **out, const sky_normal *n, int channels, const char
 
 static int normals(sky_incontext *s, sky_err *e)
 {
-    static const double mean[3] = {0.485, 0.456, 0.406}, std[3] = {0.229, 0.224, 0.225};
-    static const char *const rgb[] = {"R", "G", "B"}, *const b2[] = {"B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B11", "B12"}, *const b1[] = {"VV", "VH"};
-    int rc = released(&s->hr, mean, std, 255, 3, rgb, e);
+    int rc = sky_normal_released(&s->hr, "hr", e);
     if (!rc && s->channels[LAYER_S2])
-        rc = s->o.s2_normal ? given(&s->s2, s->o.s2_normal, s->channels[LAYER_S2], s->field[LAYER_S2], e) : released(&s->s2, sky_norm_s2_mean, sky_norm_s2_std, 1, 10, b2, e);
+        rc = s->o.s2_normal ? given(&s->s2, s->o.s2_normal, s->channels[LAYER_S2], s->field[LAYER_S2], e) : sky_normal_released(&s->s2, "s2", e);
     if (!rc && s->channels[LAYER_S1])
-        rc = s->o.s1_normal ? given(&s->s1, s->o.s1_normal, s->channels[LAYER_S1], s->field[LAYER_S1], e) : released(&s->s1, sky_norm_s1_mean, sky_norm_s1_std, 1, 2, b1, e);
+        rc = s->o.s1_normal ? given(&s->s1, s->o.s1_normal, s->channels[LAYER_S1], s->field[LAYER_S1], e) : sky_normal_released(&s->s1, "s1", e);
     return rc;
 }
 
@@ -116,10 +102,11 @@ uint64_t sky_incontext_items(const sky_incontext *s) { return (uint64_t)sky_roll
 
 json_t *sky_incontext_normals(const sky_incontext *s)
 {
+    static const char *const name[LAYERS] = {"hr", "s2", "s1"};
     const sky_normal *n[LAYERS] = {s->hr, s->s2, s->s1};
     json_t *o = json_object();
     for (int i = 0; o && i < LAYERS; i++)
-        if (s->field[i] && json_object_set_new(o, s->field[i], sky_normal_json(n[i]))) {
+        if (s->field[i] && json_object_set_new(o, name[i], sky_normal_json(n[i]))) {
             json_decref(o);
             return NULL;
         }

@@ -66,7 +66,7 @@ uint64_t sky_incontext_items(const sky_incontext *s); /* of an epoch */
 int sky_incontext_make(const sky_incontext *s, uint64_t at, uint64_t attempt, sky_incontext_item **out, sky_err *e) SKY_MUST_USE;
 void sky_incontext_free(sky_incontext_item *it); /* NULL allowed */
 sky_source sky_incontext_source(sky_incontext *s); /* items: sky_incontext_item */
-/* {"hr":..., "s2":..., "s1":...} for the checkpoint (data/normal.h). NULL: memory. */
+/* {"hr":..., "s2":..., "s1":...} for the checkpoint, whatever the fields' names (data/normal.h). NULL: memory. */
 json_t *sky_incontext_normals(const sky_incontext *s);
 
 /* n items as one host batch in the layout of sky_pp_batch. */

@@ -1,5 +1,6 @@
 #include "data/normal.h"
 #include "base/mem.h"
+#include "data/oneshot.h"
 
 #include <math.h>
 #include <string.h>
@@ -215,4 +216,61 @@ int sky_normal_compare(const json_t *trained, const json_t *now, sky_err *e)
             return rc;
     }
     return SKY_OK;
+}
+
+/* ---- the released model ------------------------------------------------------------------------------------------- */
+
+static const double rgb_mean[3] = {0.485, 0.456, 0.406}, rgb_std[3] = {0.229, 0.224, 0.225};
+static const char *const rgb_bands[] = {"R", "G", "B"}, *const s2_bands[] = {"B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B11", "B12"}, *const s1_bands[] = {"VV", "VH"};
+static const struct {
+    const char *name;
+    int n;
+    double divide;
+    const double *mean, *std;
+    const char *const *band;
+} released[] = {{"hr", 3, 255, rgb_mean, rgb_std, rgb_bands},
+                {"s2", 10, 1, sky_norm_s2_mean, sky_norm_s2_std, s2_bands},
+                {"s1", 2, 1, sky_norm_s1_mean, sky_norm_s1_std, s1_bands}};
+
+int sky_normal_released(sky_normal **out, const char *modality, sky_err *e)
+{
+    size_t k = 0;
+    while (k < 3 && strcmp(released[k].name, modality))
+        k++;
+    if (k == 3)
+        return sky_fail(e, SKY_EUSAGE, "'%s' is no modality of the released model", modality);
+    sky_normal *n = NULL;
+    int rc = make(&n, released[k].n, 1, e);
+    if (rc)
+        return rc;
+    n->divide = released[k].divide;
+    for (int i = 0; i < n->n; i++) {
+        n->mean[i] = released[k].mean[i];
+        n->std[i] = released[k].std[i];
+        if (!(n->band[i] = sky_strdup(released[k].band[i]))) {
+            sky_normal_free(n);
+            return sky_fail(e, SKY_ENOMEM, "out of memory");
+        }
+    }
+    *out = n;
+    return SKY_OK;
+}
+
+int sky_normal_check_released(const json_t *trained, sky_err *e)
+{
+    json_t *now = json_object();
+    int rc = now ? SKY_OK : sky_fail(e, SKY_ENOMEM, "out of memory");
+    for (size_t k = 0; !rc && k < 3; k++) {
+        sky_normal *n = NULL;
+        if (!json_object_get(trained, released[k].name))
+            continue;
+        rc = sky_normal_released(&n, released[k].name, e);
+        if (!rc && json_object_set_new(now, released[k].name, sky_normal_json(n)))
+            rc = sky_fail(e, SKY_ENOMEM, "out of memory");
+        sky_normal_free(n);
+    }
+    if (!rc)
+        rc = sky_normal_compare(trained, now, e);
+    json_decref(now);
+    return rc;
 }

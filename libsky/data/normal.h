@@ -29,4 +29,10 @@ json_t *sky_normal_json(const sky_normal *n); /* NULL: memory */
 /* Both {FIELD: normal}. SKY_OK: the same; SKY_ECORRUPT names the first difference ("field 's2', band B3: mean 1 ... 2"). */
 int sky_normal_compare(const json_t *trained, const json_t *now, sky_err *e) SKY_MUST_USE;
 
+/* What the released model takes: modality "hr" (RGB of 0..255), "s2" or "s1". SKY_EUSAGE: another one. */
+int sky_normal_released(sky_normal **out, const char *modality, sky_err *e) SKY_MUST_USE;
+/* One-shot inference uses those. Was a model trained with them? trained: {"hr":..., ...} as sky_incontext_normals gives it;
+ * modalities it does not have are not compared. */
+int sky_normal_check_released(const json_t *trained, sky_err *e) SKY_MUST_USE;
+
 #endif

@@ -113,6 +113,18 @@ run 3 "q.stream: a plain stream has no index" "a plain stream as a shard" "${go[
 run 4 "absent.sky" "no such shard" "${go[@]}" "$T/absent.sky"
 head -c 100000 "$T/w.safetensors" >"$T/short.safetensors"
 run 3 "short.safetensors" "truncated weights" "${go[@]}" -m "$T/short.safetensors" "$T/q.sky"
+# The same weights with another header: eight bytes of length, JSON, padding.
+relabel() { # METADATA to $T/named.safetensors
+    local n=$(od -An -tu8 -N8 "$T/w.safetensors") head
+    head=$(head -c $((n + 8)) "$T/w.safetensors" | tail -c "$n" | sed 's/"__metadata__":{/&'"$1"',/; s/ *$//')
+    while [ $((${#head} % 8)) != 0 ]; do head="$head "; done
+    { for ((i = 0; i < 8; i++)); do printf "\\x$(printf %02x $((${#head} >> 8 * i & 255)))"; done; printf %s "$head"; tail -c +$((n + 9)) "$T/w.safetensors"; } >"$T/named.safetensors"
+}
+rgb='\\"mean\\":[0.485,0.456,0.406],\\"std\\":[0.229,0.224,0.225]'
+relabel '"normal":"{\\"hr\\":{\\"divide\\":1,'"$rgb"'}}"'
+run 3 "named.safetensors: normalisation of field 'hr': divided by 1 when trained, by 255 now" "trained with another normalisation" "${go[@]}" -m "$T/named.safetensors" "$T/q.sky"
+relabel '"normal":"{\\"hr\\":{\\"divide\\":255,'"$rgb"'}}"'
+run 0 "" "trained with the same" "${go[@]}" -m "$T/named.safetensors" -o "$T/named.sky" "$T/q.sky"
 run 3 "w.safetensors: weights do not fit the model" "wrong configuration" "${go[@]}" --config full "$T/q.sky"
 run 3 "field 'rgb' is missing" "no such field" "${go[@]}" --image rgb "$T/q.sky"
 

@@ -197,6 +197,13 @@ static void normal(void)
     OK(compare("{\"s2\":{\"mean\":[1,2],\"std\":[2,2],\"bands\":[\"a\",\"b\"]}}", "{\"s2\":{\"mean\":[1,3],\"std\":[2,2],\"bands\":[\"a\",\"b\"]}}", &e) == SKY_ECORRUPT && strstr(e.msg, "band 2 b"), "%s", e.msg);
     OK(compare("{\"s2\":{\"mean\":[1],\"std\":[2]}}", "{}", &e) == SKY_ECORRUPT && compare("{}", "{\"s2\":{\"mean\":[1],\"std\":[2]}}", &e) == SKY_ECORRUPT, "%s", e.msg);
     OK(compare("{\"s2\":{\"mean\":[1],\"std\":[0]}}", "{\"s2\":{\"mean\":[1],\"std\":[0]}}", &e) == SKY_ECORRUPT && strstr(e.msg, "positive"), "%s", e.msg);
+    OK(!sky_normal_released(&n, "hr", &e) && n->divide == 255 && n->mean[0] == 0.485 && sky_normal_released(&again, "x", &e) == SKY_EUSAGE, "of the released model");
+    json_t *trained = json_pack("{s:o}", "hr", sky_normal_json(n));
+    OK(!sky_normal_check_released(trained, &e), "inference takes a model trained so");
+    json_object_set_new(json_object_get(trained, "hr"), "divide", json_real(1));
+    OK(sky_normal_check_released(trained, &e) == SKY_ECORRUPT && strstr(e.msg, "divided by 1 when trained"), "and no other: %s", e.msg);
+    sky_normal_free(n);
+    json_decref(trained);
     json_decref(config), json_decref(meta), json_decref(empty);
 }
 
