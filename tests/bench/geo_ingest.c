@@ -174,22 +174,25 @@ static double median(double v[ROUNDS])
 
 static void compare(int n, int jpeg)
 {
-    double base[ROUNDS], one[ROUNDS], ratio[ROUNDS], extra[ROUNDS], faster[ROUNDS], start[ROUNDS];
+    double base[ROUNDS], one[ROUNDS], ratio[ROUNDS], extra[ROUNDS], faster[ROUNDS], start[ROUNDS], wall1[ROUNDS], wall2[ROUNDS];
     for (int r = 0; r < ROUNDS; r++) {
         base[r] = yardstick(n, jpeg);
         start[r] = ingest(jpeg, "1", "--list");
         double wall0 = wall;
         one[r] = ingest(jpeg, "1", NULL) - start[r];
-        double wall1 = wall - wall0, two = ingest(jpeg, "2", NULL) - start[r];
+        wall1[r] = wall - wall0;
+        double two = ingest(jpeg, "2", NULL) - start[r];
+        wall2[r] = wall - wall0;
         ratio[r] = base[r] / one[r];
         extra[r] = two / one[r];
-        faster[r] = wall1 / (wall - wall0);
+        faster[r] = wall1[r] / wall2[r];
     }
-    double typical = median(faster); /* sorts: the best is last */
+    median(wall1); /* sorts: the shortest is first */
+    median(wall2);
     printf("%s + PNG label: decoder %.0f us/pair, sky-ingest %.0f us/pair CPU (start of %.0f ms taken off), %.0f %% of the decoder's speed; "
-           "2 threads: CPU time x %.2f, wall time / %.2f (best pair %.2f); medians of %d\n",
+           "2 threads: CPU time x %.2f, wall time / %.2f (shortest runs %.2f); medians of %d\n",
            jpeg ? "JPEG" : "PNG ", median(base) / n * 1e6, median(one) / n * 1e6, median(start) * 1e3, 100 * median(ratio), median(extra),
-           typical, faster[ROUNDS - 1], ROUNDS);
+           median(faster), wall1[0] / wall2[0], ROUNDS);
 }
 
 int main(int argc, char **argv)
