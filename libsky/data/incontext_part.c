@@ -108,7 +108,7 @@ static const sky_field *field_of(const sky_incontext *s, const sky_sample *x, in
 static int read_rgb(sky_planes *out, const sky_field *f, sky_rect at, sky_err *e)
 {
     uint8_t *rgb = NULL;
-    int h, w, rc = sky_prep_rgb(&rgb, &h, &w, f, e);
+    int rc = sky_prep_rgb_window(&rgb, f, at.y, at.x, at.h, at.w, e);
     const size_t n = (size_t)at.h * (size_t)at.w;
     if (!rc && !(out->px = sky_alloc(3 * n * sizeof *out->px)))
         rc = sky_fail(e, SKY_ENOMEM, "field '%s': out of memory for %d x %d", f->name, at.w, at.h);
@@ -117,7 +117,7 @@ static int read_rgb(sky_planes *out, const sky_field *f, sky_rect at, sky_err *e
         for (int y = 0; y < at.h; y++)
             for (int x = 0; x < at.w; x++)
                 for (int c = 0; c < 3; c++)
-                    out->px[(size_t)c * n + (size_t)y * (size_t)at.w + (size_t)x] = rgb[3 * ((size_t)(at.y + y) * (size_t)w + (size_t)(at.x + x)) + (size_t)c];
+                    out->px[(size_t)c * n + (size_t)y * (size_t)at.w + (size_t)x] = rgb[3 * ((size_t)y * (size_t)at.w + (size_t)x) + (size_t)c];
     }
     sky_free(rgb);
     return rc;

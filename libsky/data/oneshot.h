@@ -21,6 +21,8 @@ void sky_prep_normalise_rgb(float *dst, const int32_t *src, int64_t n);
  * blue, B4,B3,B2), else the first three (one band: grey), scaled linearly from meta "display":[lo,hi] when there, else
  * from the 2nd and 98th percentile of the image's valid pixels, clipped to 0..255 and rounded. */
 int sky_prep_rgb(uint8_t **rgb, int *h, int *w, const sky_field *f, sky_err *e) SKY_MUST_USE;
+/* The same for a window of it (the range of the whole picture): U8 [h,w,3]. SKY_EUSAGE when it does not lie inside. */
+int sky_prep_rgb_window(uint8_t **rgb, const sky_field *f, int y, int x, int h, int w, sky_err *e) SKY_MUST_USE;
 /* A label field as class numbers: U8 [h,w] (values above 255 are an error); dims yx (or 1yx). */
 int sky_prep_label(uint8_t **label, int *h, int *w, const sky_field *f, sky_err *e) SKY_MUST_USE;
 

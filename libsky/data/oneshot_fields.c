@@ -9,7 +9,7 @@
 
 /* Where pixel (c, y, x) lies: element base + c*sc + y*sy + x*sx. */
 typedef struct {
-    int64_t nc, h, w, sc, sy, sx;
+    int64_t nc, h, w, base, sc, sy, sx;
 } layout;
 
 static int find_layout(layout *l, const sky_field *f, sky_err *e)
@@ -132,25 +132,43 @@ static void gather(float *v, const sky_field *f, const layout *l, const int64_t 
     for (int64_t y = 0; y < l->h; y++)
         for (int64_t x = 0; x < l->w; x++)
             for (int b = 0; b < nb; b++) {
-                double p = sky_load_f64(f->data, f->dtype, (uint64_t)(band[b] * l->sc + y * l->sy + x * l->sx));
+                double p = sky_load_f64(f->data, f->dtype, (uint64_t)(l->base + band[b] * l->sc + y * l->sy + x * l->sx));
                 *v++ = has && p == nodata ? NAN : (float)p;
             }
 }
 
-static int rgb_stretched(uint8_t *rgb, const sky_field *f, const layout *l, sky_err *e)
+/* The range of the picture's valid values that is shown. */
+static int find_range(double range[2], const sky_field *f, const layout *whole, const int64_t band[3], int nb, sky_err *e)
 {
-    int64_t band[3], n = l->h * l->w;
-    choose_bands(band, f, l->nc);
-    int nb = band[0] == band[1] && band[1] == band[2] ? 1 : 3;
     const json_t *display = json_object_get(f->meta, "display");
-    double range[2] = {json_number_value(json_array_get(display, 0)), json_number_value(json_array_get(display, 1))};
+    range[0] = json_number_value(json_array_get(display, 0)), range[1] = json_number_value(json_array_get(display, 1));
     if (display && (json_array_size(display) != 2 || !(range[1] > range[0])))
         return sky_fail(e, SKY_ECORRUPT, "'display': want [lo, hi] with lo < hi");
-    float *v = sky_alloc((size_t)(n * nb) * sizeof *v);
+    if (display)
+        return SKY_OK;
+    const int64_t n = whole->h * whole->w * nb;
+    float *v = sky_alloc((size_t)n * sizeof *v);
     if (!v)
-        return sky_fail(e, SKY_ENOMEM, "out of memory for %lld values", (long long)(n * nb));
-    gather(v, f, l, band, nb);
-    int rc = display ? SKY_OK : stretch_range(range, v, n * nb, e);
+        return sky_fail(e, SKY_ENOMEM, "out of memory for %lld values", (long long)n);
+    gather(v, f, whole, band, nb);
+    int rc = stretch_range(range, v, n, e);
+    sky_free(v);
+    return rc;
+}
+
+/* The pixels of `part`, shown as the whole picture is. */
+static int rgb_stretched(uint8_t *rgb, const sky_field *f, const layout *whole, const layout *part, sky_err *e)
+{
+    int64_t band[3], n = part->h * part->w;
+    double range[2];
+    choose_bands(band, f, whole->nc);
+    const int nb = band[0] == band[1] && band[1] == band[2] ? 1 : 3;
+    int rc = find_range(range, f, whole, band, nb, e);
+    float *v = rc ? NULL : sky_alloc((size_t)(n * nb) * sizeof *v);
+    if (!rc && !v)
+        rc = sky_fail(e, SKY_ENOMEM, "out of memory for %lld values", (long long)(n * nb));
+    if (!rc)
+        gather(v, f, part, band, nb);
     for (int64_t i = 0; !rc && i < n; i++)
         for (int c = 0; c < 3; c++)
             rgb[3 * i + c] = stretch(v[nb * i + (nb == 3 ? c : 0)], range);
@@ -164,26 +182,45 @@ static void rgb_as_is(uint8_t *rgb, const sky_field *f, const layout *l)
     for (int64_t y = 0; y < l->h; y++)
         for (int64_t x = 0; x < l->w; x++)
             for (int64_t c = 0; c < 3; c++)
-                *rgb++ = p[c * l->sc + y * l->sy + x * l->sx];
+                *rgb++ = p[l->base + c * l->sc + y * l->sy + x * l->sx];
+}
+
+static int convert(uint8_t **rgb, const sky_field *f, const layout *whole, const layout *part, sky_err *e)
+{
+    uint8_t *p = sky_alloc(3 * (size_t)part->h * (size_t)part->w);
+    int rc = p ? SKY_OK : sky_fail(e, SKY_ENOMEM, "out of memory for a picture of %lld x %lld", (long long)part->w, (long long)part->h);
+    if (!rc && f->dtype == SKY_U8 && whole->nc == 3)
+        rgb_as_is(p, f, part);
+    else if (!rc)
+        rc = rgb_stretched(p, f, whole, part, e);
+    if (rc) {
+        sky_free(p);
+        return sky_wrap(e, "field '%s'", f->name);
+    }
+    *rgb = p;
+    return SKY_OK;
 }
 
 int sky_prep_rgb(uint8_t **rgb, int *h, int *w, const sky_field *f, sky_err *e)
 {
     layout l;
     int rc = find_layout(&l, f, e);
+    if (!rc && !(rc = convert(rgb, f, &l, &l, e)))
+        *h = (int)l.h, *w = (int)l.w;
+    return rc;
+}
+
+int sky_prep_rgb_window(uint8_t **rgb, const sky_field *f, int y, int x, int h, int w, sky_err *e)
+{
+    layout l, part;
+    int rc = find_layout(&l, f, e);
     if (rc)
         return rc;
-    uint8_t *p = sky_alloc(3 * (size_t)l.h * (size_t)l.w);
-    if (!p)
-        return sky_fail(e, SKY_ENOMEM, "field '%s': out of memory for a picture of %lld x %lld", f->name, (long long)l.w, (long long)l.h);
-    if (f->dtype == SKY_U8 && l.nc == 3)
-        rgb_as_is(p, f, &l);
-    else if ((rc = rgb_stretched(p, f, &l, e))) {
-        sky_free(p);
-        return sky_wrap(e, "field '%s'", f->name);
-    }
-    *rgb = p, *h = (int)l.h, *w = (int)l.w;
-    return SKY_OK;
+    if (y < 0 || x < 0 || h < 1 || w < 1 || y > l.h - h || x > l.w - w)
+        return sky_fail(e, SKY_EUSAGE, "field '%s': no window %d x %d at row %d, column %d", f->name, w, h, y, x);
+    part = l;
+    part.base = y * l.sy + x * l.sx, part.h = h, part.w = w;
+    return convert(rgb, f, &l, &part, e);
 }
 
 /* ---- labels ------------------------------------------------------------------------------------------------ */

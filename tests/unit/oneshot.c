@@ -258,6 +258,30 @@ static void check_rgb_orders(void)
     sky_sample_free(&s);
 }
 
+/* A window has the pixels that the whole has there: as they are, by 'display', and by the whole's percentiles. */
+static void check_rgb_window(void)
+{
+    sky_sample s;
+    sky_sample_init(&s);
+    sky_err e = {0};
+    uint8_t *all = NULL, *part = NULL;
+    int h, w;
+    for (int k = 0; k < 3; k++) {
+        sky_field *f = make_field(&s, k ? SKY_U16 : SKY_U8, k == 1 ? "yxc" : "cyx", 3, k == 1 ? (uint64_t[]){9, 7, 3} : (uint64_t[]){3, 9, 7});
+        for (int i = 0; i < 189; i++)
+            sky_store_f64(f->data, f->dtype, (uint64_t)i, i * 37 % 251);
+        if (k == 2)
+            json_object_set_new(f->meta, "display", json_pack("[ii]", 20, 200));
+        int same = !sky_prep_rgb(&all, &h, &w, f, &e) && !sky_prep_rgb_window(&part, f, 2, 3, 5, 4, &e);
+        for (int y = 0; same && y < 5; y++)
+            same &= !memcmp(part + 12 * y, all + 3 * ((2 + y) * 7 + 3), 12);
+        OK(same, "a window of the picture, case %d", k);
+        sky_free(all), sky_free(part);
+        OK(sky_prep_rgb_window(&part, f, 5, 3, 5, 4, &e) == SKY_EUSAGE, "one that goes past the end");
+    }
+    sky_sample_free(&s);
+}
+
 static void check_rgb_scaled(void)
 {
     sky_sample s;
@@ -337,6 +361,7 @@ int main(void)
     check_bicubic_shapes();
     check_nearest();
     check_rgb_orders();
+    check_rgb_window();
     check_rgb_scaled();
     check_labels();
     return END();
