@@ -229,6 +229,10 @@ bench: setup ## every benchmark beside its yardstick (tests/bench/all.sh says wh
 	@$(MAKE) --no-print-directory tests
 	@BUILD=$(BUILD) tests/bench/all.sh
 
+cuda-report: ## registers, spills, shared memory and occupancy of every kernel (sm_90)
+	@for f in $(CU_SRC); do $(NVCC) -O3 -std=c++17 --extended-lambda -arch=sm_90 -Xptxas -v -Ilibsky -Ikernels -DSKY_CUDA_MAJOR='"0"' -c -o /dev/null $$f 2>&1; done | \
+	  python3 tests/device/resources.py 90
+
 gpu-check: ## everything that wants a real GPU, in one run with a report (DEVICE=cpu: rehearse it)
 	@BUILD=$(BUILD) tests/device/gpu-check.sh
 
@@ -272,7 +276,7 @@ print-config: ## show what was found
 	@echo 'CC=$(CC)  CFLAGS=$(CFLAGS)'; echo 'GDAL=$(if $(GDAL_LIBS),yes,no)  TOOLS=$(TOOLS)  STATIC=$(STATIC)  MPI=$(if $(MPI_CFLAGS),$(or $(MPI_TEXT),yes),no)'
 	@echo 'CUDA=$(HAVE_CUDA)  NVCC=$(NVCC)  CUDA_ARCHS=$(CUDA_ARCHS)  CXX=$(CXX) (tests of the kernels without a GPU)'
 
-.PHONY: all tests setup demo check check-built check-long check-slurm gpu-check gpu-package bench asan fuzz fuzz-built install uninstall clean help print-config
+.PHONY: all tests setup demo check check-built check-long check-slurm cuda-report gpu-check gpu-package bench asan fuzz fuzz-built install uninstall clean help print-config
 .SECONDARY:
 %.d: ;
 Makefile: ;
