@@ -175,7 +175,7 @@ $(BUILD)/tests/fuzz_%: $(BUILD)/tests/fuzz/%.c.o $(BUILD)/tests/fuzz/replay.c.o 
 EMULATED := $(filter-out %/kernels/blas.cu.o,$(CU_SRC:%=$(BUILD)/emulate/%.o)) $(BUILD)/emulate/tests/emulate/cuda_emu.cpp.o $(BUILD)/emulate/tests/emulate/blas.cpp.o
 $(BUILD)/emulate/%.o: % $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CXX) -x c++ -std=c++17 -O1 -g -Wall -Wextra -Wno-unused-function -ffp-contract=off -fno-threadsafe-statics $(SAN) -DSKY_EMULATE \
+	$(CXX) -x c++ -std=c++17 -O2 -g -Wall -Wextra -Wno-unused-function -Wno-unknown-pragmas -ffp-contract=off -fno-threadsafe-statics $(SAN) -DSKY_EMULATE \
 	  -Ilibsky -Ikernels -Itests -MMD -MP -c -o $@ $<
 $(BUILD)/tests/device_ops: $(patsubst %.c,$(BUILD)/%.c.o,$(wildcard tests/device/*.c)) $(LIB)
 	@mkdir -p $(@D)

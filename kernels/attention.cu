@@ -35,6 +35,7 @@ template <int T, int E> static __global__ void attention_rows(float *y, float *l
     int64_t token = 3 * static_cast<int64_t>(o.heads) * o.D, h = head % o.heads;
     const float *base = qkv + b * o.L * token + h * o.D;
     float q[E], acc[E] = {}, top = -INFINITY, sum = 0, scale = 1.44269504088896341f / sqrtf(static_cast<float>(o.D));
+#pragma unroll
     for (int e = 0; e < E; e++)
         q[e] = row < o.L && part * E + e < o.D ? base[row * token + part * E + e] * scale : 0.0f;
     for (int64_t first = 0; first < o.L; first += TILE) {
@@ -47,8 +48,10 @@ template <int T, int E> static __global__ void attention_rows(float *y, float *l
         }
         __syncthreads();
         float s[TILE], m = top;
+#pragma unroll
         for (int j = 0; j < TILE; j++) {
             float dot = 0;
+#pragma unroll
             for (int e = 0; e < E; e++)
                 dot += q[e] * keys[j * W + part * E + e];
             s[j] = first + j < o.L ? lanes_sum(dot, T) : -INFINITY;
@@ -57,17 +60,21 @@ template <int T, int E> static __global__ void attention_rows(float *y, float *l
         float shrink = exp2f(top - m);
         top = m;
         sum *= shrink;
+#pragma unroll
         for (int e = 0; e < E; e++)
             acc[e] *= shrink;
+#pragma unroll
         for (int j = 0; j < TILE; j++) {
             float p = exp2f(s[j] - m);
             sum += p;
+#pragma unroll
             for (int e = 0; e < E; e++)
                 acc[e] += p * values[j * W + part * E + e];
         }
     }
     if (row >= o.L)
         return;
+#pragma unroll
     for (int e = 0; e < E; e++)
         if (part * E + e < o.D)
             y[((b * o.L + row) * o.heads + h) * o.D + part * E + e] = acc[e] / sum;
@@ -127,9 +134,12 @@ template <int D, int M> static __global__ void attention_mma(float *y, float *ls
     uint32_t a[M][D / 16][4];
     float acc[M][D / 8][4] = {}, top[M][2], sum[M][2] = {};
     const float scale = 1.44269504088896341f / sqrtf(static_cast<float>(D));
+#pragma unroll
     for (int m = 0; m < M; m++) {
         top[m][0] = top[m][1] = -INFINITY;
+#pragma unroll
         for (int c = 0; c < D / 16; c++)
+#pragma unroll
             for (int i = 0; i < 4; i++) {
                 int64_t r = row0 + 16 * m + g + i % 2 * 8;
                 a[m][c][i] = r < Lp ? pair_at(q + r * D + 16 * c + t + i / 2 * 8) : 0;
@@ -147,44 +157,59 @@ template <int D, int M> static __global__ void attention_mma(float *y, float *ls
         __syncthreads();
         const uint16_t *kt = keys[n % 2], *vt = values[n % 2];
         float s[M][KEYS / 8][4] = {};
+#pragma unroll
         for (int j = 0; j < KEYS / 8; j++)
+#pragma unroll
             for (int c = 0; c < D / 16; c++) {
                 const uint16_t *p = kt + (8 * j + g) * (D + 8) + 16 * c + t;
                 uint32_t b[2] = {pair_at(p), pair_at(p + 8)};
+#pragma unroll
                 for (int m = 0; m < M; m++)
                     mma_bf16(s[m][j], a[m][c], b);
             }
         int64_t left = o.L - n * KEYS; /* keys of this tile that exist */
+#pragma unroll
         for (int m = 0; m < M; m++) {
             float high[2] = {top[m][0], top[m][1]};
+#pragma unroll
             for (int j = 0; j < KEYS / 8; j++)
+#pragma unroll
                 for (int i = 0; i < 4; i++) {
                     s[m][j][i] = left >= KEYS || 8 * j + t + i % 2 < left ? s[m][j][i] * scale : -INFINITY;
                     high[i / 2] = fmaxf(high[i / 2], s[m][j][i]);
                 }
+#pragma unroll
             for (int r = 0; r < 2; r++) {
                 high[r] = fmaxf(high[r], __shfl_xor_sync(~0u, high[r], 1));
                 high[r] = fmaxf(high[r], __shfl_xor_sync(~0u, high[r], 2));
                 float shrink = exp2_fast(top[m][r] - high[r]);
                 top[m][r] = high[r];
                 sum[m][r] *= shrink;
+#pragma unroll
                 for (int c = 0; c < D / 8; c++)
                     acc[m][c][2 * r] *= shrink, acc[m][c][2 * r + 1] *= shrink;
             }
+#pragma unroll
             for (int j = 0; j < KEYS / 8; j++)
+#pragma unroll
                 for (int i = 0; i < 4; i++) {
                     s[m][j][i] = exp2_fast(s[m][j][i] - high[i / 2]);
                     sum[m][i / 2] += s[m][j][i];
                 }
         }
+#pragma unroll
         for (int j = 0; j < KEYS / 16; j++) {
             uint32_t p[M][4];
+#pragma unroll
             for (int m = 0; m < M; m++)
+#pragma unroll
                 for (int i = 0; i < 4; i++)
                     p[m][i] = bf16_pair(s[m][2 * j + i / 2][i % 2 * 2], s[m][2 * j + i / 2][i % 2 * 2 + 1]);
+#pragma unroll
             for (int c = 0; c < D / 8; c++) {
                 const uint16_t *w = vt + (8 * c + g) * (KEYS + 8) + 16 * j + t;
                 uint32_t b[2] = {pair_at(w), pair_at(w + 8)};
+#pragma unroll
                 for (int m = 0; m < M; m++)
                     mma_bf16(acc[m][c], p[m], b);
             }
@@ -192,7 +217,9 @@ template <int D, int M> static __global__ void attention_mma(float *y, float *ls
         __syncthreads(); /* before the next fetch writes where this tile was */
     }
     int64_t width = static_cast<int64_t>(o.heads) * D, b = head / o.heads, h = head % o.heads;
+#pragma unroll
     for (int m = 0; m < M; m++)
+#pragma unroll
         for (int r = 0; r < 2; r++) {
             float all = sum[m][r] + __shfl_xor_sync(~0u, sum[m][r], 1);
             all += __shfl_xor_sync(~0u, all, 2);
@@ -200,6 +227,7 @@ template <int D, int M> static __global__ void attention_mma(float *y, float *ls
             if (row >= o.L)
                 continue;
             float *to = y + (b * o.L + row) * width + h * D + t;
+#pragma unroll
             for (int c = 0; c < D / 8; c++)
                 *reinterpret_cast<float2 *>(to + 8 * c) = make_float2(acc[m][c][2 * r] / all, acc[m][c][2 * r + 1] / all);
             if (lse && t == 0)
@@ -233,6 +261,7 @@ template <int G, int N> static __global__ void attention_short(float *y, float *
     int64_t b = head / o.heads, h = head % o.heads;
     const float *base = qkv + (b * L * 3 * o.heads + h) * o.D;
     floats<4> q[N] = {}, k[N] = {}, v[N] = {};
+#pragma unroll
     for (int i = 0; i < N; i++)
         if (i < L) {
             const float *p = base + static_cast<int64_t>(i) * 3 * o.heads * o.D;
@@ -244,20 +273,25 @@ template <int G, int N> static __global__ void attention_short(float *y, float *
     for (int i = 0; i < L; i++) {
         float s[N], top = -INFINITY, sum = 0;
         floats<4> qi = {}, acc = {};
+#pragma unroll
         for (int j = 0; j < N; j++)
             if (j == i)
                 qi = q[j];
+#pragma unroll
         for (int j = 0; j < N; j++) {
             float dot = lanes_sum(qi.v[0] * k[j].v[0] + qi.v[1] * k[j].v[1] + qi.v[2] * k[j].v[2] + qi.v[3] * k[j].v[3], G) * scale;
             s[j] = j < L ? dot : -INFINITY;
             top = fmaxf(top, s[j]);
         }
+#pragma unroll
         for (int j = 0; j < N; j++) {
             float p = exp2f(s[j] - top);
             sum += p;
+#pragma unroll
             for (int c = 0; c < 4; c++)
                 acc.v[c] += p * v[j].v[c];
         }
+#pragma unroll
         for (int c = 0; c < 4; c++)
             acc.v[c] /= sum;
         if (here)

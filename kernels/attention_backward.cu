@@ -16,19 +16,21 @@ enum { TILE = 16, THREADS = 256 };
 /* E elements of a row of q, k, v (which = 0, 1, 2) or of the result's gradient. */
 template <int E> static __device__ inline void read_row(float *to, const float *row, int part, int D, int here)
 {
+#pragma unroll
     for (int e = 0; e < E; e++)
         to[e] = here && part * E + e < D ? row[part * E + e] : 0.0f;
 }
 template <int E> static __device__ inline float dot(const float *a, const float *b)
 {
     float sum = 0;
+#pragma unroll
     for (int e = 0; e < E; e++)
         sum += a[e] * b[e];
     return sum;
 }
 
 /* Rows of the tile: two vectors (keys and values; or queries and gradients) and, for queries, lse and delta. */
-template <int T, int E> static __global__ void attention_dq(float *dqkv, const float *dy, const float *delta, const float *lse, const float *qkv, shape o, int64_t row_blocks, int add)
+template <int T, int E> static __global__ void __launch_bounds__(THREADS, 2) attention_dq(float *dqkv, const float *dy, const float *delta, const float *lse, const float *qkv, shape o, int64_t row_blocks, int add)
 {
     SKY_DYNAMIC_SHARED(float, keys);
     const int W = T * E, part = threadIdx.x % T;
@@ -53,16 +55,18 @@ template <int T, int E> static __global__ void attention_dq(float *dqkv, const f
             const float *k = keys + j * W + part * E;
             float s = lanes_sum(dot<E>(q, k), T) * scale, dp = lanes_sum(dot<E>(g, values + j * W + part * E), T);
             float ds = first + j < o.L ? expf(s - l) * (dp - dl) * scale : 0.0f;
+#pragma unroll
             for (int e = 0; e < E; e++)
                 acc[e] += ds * k[e];
         }
     }
+#pragma unroll
     for (int e = 0; e < E; e++)
         if (here && part * E + e < o.D)
             give(dqkv + (b * o.L + row) * token + h * o.D + part * E + e, acc[e], add);
 }
 
-template <int T, int E> static __global__ void attention_dkv(float *dqkv, const float *dy, const float *delta, const float *lse, const float *qkv, shape o, int64_t row_blocks, int add)
+template <int T, int E> static __global__ void __launch_bounds__(THREADS, 2) attention_dkv(float *dqkv, const float *dy, const float *delta, const float *lse, const float *qkv, shape o, int64_t row_blocks, int add)
 {
     SKY_DYNAMIC_SHARED(float, queries);
     const int W = T * E, part = threadIdx.x % T;
@@ -91,6 +95,7 @@ template <int T, int E> static __global__ void attention_dkv(float *dqkv, const 
             const float *q = queries + j * W + part * E, *g = grads + j * W + part * E;
             float s = lanes_sum(dot<E>(k, q), T) * scale, dp = lanes_sum(dot<E>(v, g), T);
             float p = first + j < o.L ? expf(s - ls[j]) : 0.0f, ds = p * (dp - deltas[j]) * scale;
+#pragma unroll
             for (int e = 0; e < E; e++) {
                 dv[e] += p * g[e];
                 dk[e] += ds * q[e];
@@ -98,6 +103,7 @@ template <int T, int E> static __global__ void attention_dkv(float *dqkv, const 
         }
     }
     float *to = dqkv + (b * o.L + row) * token + h * o.D;
+#pragma unroll
     for (int e = 0; e < E; e++)
         if (here && part * E + e < o.D) {
             give(to + width + part * E + e, dk[e], add);

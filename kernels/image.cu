@@ -67,7 +67,7 @@ template <int V> static int resize_wide(sky_dev *d, float *y, const float *x, co
     return each(d, total / V, "resize", e, [=] __device__(int64_t i) {
         int64_t b = i;
         int c = static_cast<int>(divide(&b, o.C / V));
-        tap tx = o.tx[divide(&b, o.w)], ty = o.ty[divide(&b, o.h)];
+        const tap &tx = o.tx[divide(&b, o.w)], &ty = o.ty[divide(&b, o.h)]; /* read where they lie: a copy would be local memory */
         floats<V> sum = {};
         for (int p = 0; p < o.taps; p++)
             for (int q = 0; q < o.taps; q++) {

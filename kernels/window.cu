@@ -100,10 +100,13 @@ template <int D> static __global__ void window_mma(float *y, const float *qkv, c
     __syncthreads();
     float s[N / 8][4] = {}, acc[D / 8][4] = {}, top[2] = {-INFINITY, -INFINITY}, sum[2] = {};
     const int row = 16 * warp + g;
+#pragma unroll
     for (int c = 0; c < D / 16; c++) {
         uint32_t a[4];
+#pragma unroll
         for (int i = 0; i < 4; i++)
             a[i] = pair_at(queries + (row + i % 2 * 8) * (D + 8) + 16 * c + t + i / 2 * 8);
+#pragma unroll
         for (int j = 0; j < N / 8; j++) {
             const uint16_t *p = keys + (8 * j + g) * (D + 8) + 16 * c + t;
             uint32_t b[2] = {pair_at(p), pair_at(p + 8)};
@@ -111,35 +114,45 @@ template <int D> static __global__ void window_mma(float *y, const float *qkv, c
         }
     }
     const float gain = gain_of(logit_scale[h]);
+#pragma unroll
     for (int j = 0; j < N / 8; j++)
+#pragma unroll
         for (int i = 0; i < 4; i++) {
             int from = row + i / 2 * 8, to = 8 * j + t + i % 2;
             s[j][i] = s[j][i] * gain + bias[(static_cast<int64_t>(h) * N + from) * N + to] - (regions[from] == regions[to] ? 0.0f : 100.0f);
             top[i / 2] = fmaxf(top[i / 2], s[j][i]);
         }
+#pragma unroll
     for (int r = 0; r < 2; r++) {
         top[r] = fmaxf(top[r], __shfl_xor_sync(~0u, top[r], 1));
         top[r] = fmaxf(top[r], __shfl_xor_sync(~0u, top[r], 2));
     }
+#pragma unroll
     for (int j = 0; j < N / 8; j++)
+#pragma unroll
         for (int i = 0; i < 4; i++) {
             s[j][i] = exp2_fast((s[j][i] - top[i / 2]) * 1.44269504088896341f);
             sum[i / 2] += s[j][i];
         }
+#pragma unroll
     for (int j = 0; j < N / 16; j++) {
         uint32_t p[4];
+#pragma unroll
         for (int i = 0; i < 4; i++)
             p[i] = bf16_pair(s[2 * j + i / 2][i % 2 * 2], s[2 * j + i / 2][i % 2 * 2 + 1]);
+#pragma unroll
         for (int c = 0; c < D / 8; c++) {
             const uint16_t *w = values + (8 * c + g) * (N + 8) + 16 * j + t;
             uint32_t b[2] = {pair_at(w), pair_at(w + 8)};
             mma_bf16(acc[c], p, b);
         }
     }
+#pragma unroll
     for (int r = 0; r < 2; r++) {
         float all = sum[r] + __shfl_xor_sync(~0u, sum[r], 1);
         all += __shfl_xor_sync(~0u, all, 2);
         int64_t token = tokens[row + 8 * r];
+#pragma unroll
         for (int c = 0; c < D / 8; c++)
             if (token >= 0 && 8 * c + t < o.D)
                 *reinterpret_cast<float2 *>(y + (token * o.heads + h) * o.D + 8 * c + t) = make_float2(acc[c][2 * r] / all, acc[c][2 * r + 1] / all);

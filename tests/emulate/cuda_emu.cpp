@@ -134,11 +134,12 @@ dim3 threadIdx, blockIdx, blockDim, gridDim;
 int emu_order;
 
 enum { MAX_THREADS = 1024, STACK = 256 << 10, GIVEN = 64 };
-enum wait_state { RUNS, AT_BARRIER, AT_EXCHANGE, ENDED };
+enum wait_state { NOT_STARTED, RUNS, AT_BARRIER, AT_EXCHANGE, ENDED };
 struct fiber {
     ucontext_t context;
     wait_state state;
     dim3 index;
+    int stack;      /* the one it runs on */
     int kind;       /* of the exchange it waits in */
     unsigned turns; /* exchanges so far: even and odd ones use different places, so a fast lane cannot overwrite */
     char given[2][GIVEN];
@@ -154,36 +155,6 @@ static void *dynamic_shared;
 void *emu_dynamic_shared(void) { return dynamic_shared; }
 int emu_lane(void) { return current % 32; }
 
-static void fiber_main(void)
-{
-#if defined __SANITIZE_ADDRESS__
-    __sanitizer_finish_switch_fiber(NULL, NULL, NULL);
-#endif
-    (*running)();
-    fibers[current].state = ENDED;
-#if defined __SANITIZE_ADDRESS__
-    __sanitizer_start_switch_fiber(NULL, NULL, 0);
-#endif
-    swapcontext(&fibers[current].context, &scheduler);
-}
-
-static void switch_to(int i)
-{
-    current = i;
-    threadIdx = fibers[i].index;
-#if defined __SANITIZE_ADDRESS__
-    static const void *bottom;
-    static size_t size;
-    void *fake;
-    (void)bottom, (void)size;
-    __sanitizer_start_switch_fiber(&fake, stacks + (size_t)i * STACK, STACK);
-#endif
-    swapcontext(&scheduler, &fibers[i].context);
-#if defined __SANITIZE_ADDRESS__
-    __sanitizer_finish_switch_fiber(fake, NULL, NULL);
-#endif
-}
-
 /* What the main stack is, for the address sanitizer; asked once from the scheduler. */
 #if defined __SANITIZE_ADDRESS__
 #include <pthread.h>
@@ -197,6 +168,54 @@ static void main_stack(const void **bottom, size_t *size)
     *bottom = p;
 }
 #endif
+
+static int nth(int k) { return emu_order ? threads - 1 - k : k; }
+
+static void enter(int i)
+{
+    current = i;
+    threadIdx = fibers[i].index;
+    fibers[i].state = RUNS;
+}
+
+/* A thread that ends without ever waiting leaves its stack to the next one: most kernels need no switch at all. */
+static void fiber_main(void)
+{
+#if defined __SANITIZE_ADDRESS__
+    __sanitizer_finish_switch_fiber(NULL, NULL, NULL);
+#endif
+    for (int k = 0;;) {
+        (*running)();
+        fibers[current].state = ENDED;
+        int mine = fibers[current].stack;
+        while (k < threads && fibers[nth(k)].state != NOT_STARTED)
+            k++;
+        if (k == threads)
+            break;
+        fibers[nth(k)].stack = mine;
+        enter(nth(k));
+    }
+#if defined __SANITIZE_ADDRESS__
+    const void *bottom;
+    size_t size;
+    main_stack(&bottom, &size);
+    __sanitizer_start_switch_fiber(NULL, bottom, size);
+#endif
+    swapcontext(&fibers[current].context, &scheduler);
+}
+
+static void switch_to(int i)
+{
+    enter(i);
+#if defined __SANITIZE_ADDRESS__
+    void *fake;
+    __sanitizer_start_switch_fiber(&fake, stacks + (size_t)fibers[i].stack * STACK, STACK);
+#endif
+    swapcontext(&scheduler, &fibers[i].context);
+#if defined __SANITIZE_ADDRESS__
+    __sanitizer_finish_switch_fiber(fake, NULL, NULL);
+#endif
+}
 
 static void wait_here(wait_state s)
 {
@@ -312,28 +331,40 @@ static int release_block(void)
     return waiting == threads;
 }
 
+/* The thread starts on a stack of its own. */
+static void start(int i, int stack)
+{
+    fiber *f = &fibers[i];
+    f->stack = stack;
+    getcontext(&f->context);
+    f->context.uc_stack.ss_sp = stacks + (size_t)stack * STACK;
+    f->context.uc_stack.ss_size = STACK;
+    f->context.uc_link = NULL;
+    makecontext(&f->context, fiber_main, 0);
+}
+
 static void run_block(void)
 {
+    int used = 0;
     for (int i = 0; i < threads; i++) {
         fiber *f = &fibers[i];
-        f->state = RUNS;
+        f->state = NOT_STARTED;
         f->turns = 0;
         f->copies.clear();
         f->index = dim3((unsigned)i % blockDim.x, (unsigned)i / blockDim.x % blockDim.y, (unsigned)i / blockDim.x / blockDim.y);
-        getcontext(&f->context);
-        f->context.uc_stack.ss_sp = stacks + (size_t)i * STACK;
-        f->context.uc_stack.ss_size = STACK;
-        f->context.uc_link = NULL;
-        makecontext(&f->context, fiber_main, 0);
     }
     for (;;) {
         int ran = 0, left = 0;
         for (int k = 0; k < threads; k++) {
-            int i = emu_order ? threads - 1 - k : k;
-            if (fibers[i].state == RUNS) {
-                switch_to(i);
-                ran = 1;
+            int i = nth(k);
+            if (fibers[i].state == NOT_STARTED)
+                start(i, used++);
+            else if (fibers[i].state != RUNS) {
+                left += fibers[i].state != ENDED;
+                continue;
             }
+            switch_to(i);
+            ran = 1;
             left += fibers[i].state != ENDED;
         }
         if (!left)
