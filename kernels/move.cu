@@ -145,8 +145,10 @@ template <class U> static int transpose_units(sky_dev *d, sky_tensor *y, const s
     const U *from = static_cast<const U *>(x->data);
     return each(d, total, "transpose", e, [=] __device__(int64_t i) {
         int64_t rest = i, at = 0;
-        for (int k = p.ndim - 1; k >= 0; k--)
-            at += divide(&rest, p.shape[k]) * p.step[k];
+#pragma unroll
+        for (int k = SKY_TENSOR_DIMS - 1; k >= 0; k--) /* a loop of known length: the arrays stay in constant memory */
+            if (k < p.ndim)
+                at += divide(&rest, p.shape[k]) * p.step[k];
         to[i] = from[at];
     });
 }
