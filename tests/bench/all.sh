@@ -19,6 +19,7 @@ title "attention"; "$b/bench_attention"
 title "memory-bound operations"; "$b/bench_ops"
 title "optimizer"; "$b/bench_update"
 title "packing and reading shards"; "$b/bench_pack" "${TMPDIR:-/tmp}" 160
+if ldd "$b/bench_comm" | grep -q libmpi; then title "two ranks beside one process of two threads"; tests/bench/ranks.sh; fi
 if ldd "$b/bench_comm" | grep -q libmpi; then title "sums over ranks"; mpirun --allow-run-as-root --oversubscribe -n 2 "$b/bench_comm" 64 4 sleep; fi
 title "confusion matrix, beside numpy"; "$python" tests/bench/bench_score.py "$b/bench_score"
 if [ -x "$b/geo_ingest" ]; then title "ingest, beside the decoders"; "$b/geo_ingest"; fi
