@@ -32,7 +32,7 @@ enum {
 #define LOG2E 1.44269504088896341
 
 typedef struct {
-    float *out;
+    float *out, *lse; /* lse NULL: not wanted */
     const float *qkv;
     const sky_cpu_attention_shape *s;
     const sky_attn_kernels *a;
@@ -192,6 +192,8 @@ static void tile_piece(void *arg, int64_t at, int thread)
             to[j] = t * lanes + j < left ? w->out + token * hd + i % w->s->heads * width : NULL;
             if (!isfinite(norm[t][j] * longest)) /* the exponential's bit games have no not-a-number */
                 total[j] = NAN;
+            if (w->lse && to[j]) /* p = 2^(score - m), m = offset - init */
+                w->lse[i * w->s->length + from + t * lanes + j] = (float)((double)(w->a->offset - init[t][j]) / LOG2E + log((double)total[j]));
         }
         w->a->finish(to, state + (size_t)t * per_state, width);
     }
@@ -208,9 +210,9 @@ static void tiny_piece(void *arg, int64_t at, int thread)
             w->a->tiny(w->out + b * n * hd + h * d, hd, w->qkv + b * n * 3 * hd + h * d, 3 * hd, hd, (int)n, (int)d);
 }
 
-void sky_cpu_attention(float *out, const float *qkv, const sky_cpu_attention_shape *s, void *scratch, sky_pool *pool)
+void sky_cpu_attention(float *out, float *lse, const float *qkv, const sky_cpu_attention_shape *s, void *scratch, sky_pool *pool)
 {
-    plan w = {.out = out, .qkv = qkv, .a = sky_attn_kernels_get(s->bf16), .packed = scratch};
+    plan w = {.out = out, .lse = lse, .qkv = qkv, .a = sky_attn_kernels_get(s->bf16), .packed = scratch};
     w.s = s;
     if (s->length <= SKY_ATTN_TINY) {
         sky_pool_for(pool, (s->batch + SEQUENCES - 1) / SEQUENCES, tiny_piece, &w);

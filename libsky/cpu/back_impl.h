@@ -173,6 +173,24 @@ static double dot(const float *a, const float *b, int64_t n)
     return sum;
 }
 
+static void exp_shifted(float *y, const float *x, float scale, float shift, int64_t n)
+{
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        store(y + i, exp_neg(load(x + i) * scale - shift));
+    if (i < n)
+        store_part(y + i, exp_neg(load_part(x + i, n - i, 0) * scale - shift), n - i);
+}
+
+static void score_back(float *y, const float *p, const float *dp, float mean, float scale, int64_t n)
+{
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        store(y + i, load(p + i) * (load(dp + i) - mean) * scale);
+    for (; i < n; i++)
+        y[i] = p[i] * (dp[i] - mean) * scale;
+}
+
 static void softmax_back(float *y, const float *dy, const float *p, float scale, int add, int64_t n)
 {
     float s = (float)dot(dy, p, n);

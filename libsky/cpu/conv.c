@@ -80,7 +80,7 @@ static void pack_b(const sky_mm *mm, void *dst, int64_t col, int cols, int64_t k
 static int pointwise(sky_pool *pool, sky_scratch *scratch, const sky_conv *c, sky_err *e)
 {
     sky_gemm g = {.a = c->x, .lda = c->c, .m = c->b * c->h * c->w, .k = c->c, .n = c->n, .w = c->wt, .w_bf16 = c->w_bf16, .ldw = c->c,
-                  .scale = c->scale, .shift = c->shift, .act = c->act, .y = c->y, .ldy = c->n};
+                  .scale = c->scale, .shift = c->shift, .act = c->act, .residual = c->residual, .ldr = c->n, .y = c->y, .ldy = c->n};
     return sky_cpu_gemm(pool, scratch, &g, e);
 }
 
@@ -94,7 +94,7 @@ int sky_cpu_conv(sky_pool *pool, sky_scratch *scratch, const sky_conv *c, sky_er
         .set = sky_gemm_set_get(c->w_bf16 != 0),
         .m = c->b * c->h * c->w, .n = c->n, .k = c->c, .taps = c->k * c->k, .kblock = BLOCK,
         .pack_a = pack_a, .pack_b = pack_b, .arg = c,
-        .out = {.scale = c->scale, .shift = c->shift, .act = c->act, .y = c->y, .ldy = c->n},
+        .out = {.scale = c->scale, .shift = c->shift, .act = c->act, .residual = c->residual, .ldr = c->n, .y = c->y, .ldy = c->n},
     };
     return sky_mm_run(pool, scratch, &mm, e);
 }

@@ -1,4 +1,4 @@
-/* conv.h -- y = act(scale * conv(x, w) + shift) on the CPU: NHWC, stride 1, zero padding k/2, k = 1, 3 or 5.
+/* conv.h -- y = act(scale * conv(x, w) + shift) + residual on the CPU: NHWC, stride 1, zero padding k/2, k = 1, 3 or 5.
  *
  * The product of gemm.h (same arithmetic, same promise of equal bits) whose A rows, one per output pixel, are gathered
  * from the map while they are packed; the [B*H*W, C*k*k] matrix is never stored. */
@@ -15,6 +15,7 @@ typedef struct {
     int w_bf16;
     const float *scale, *shift; /* [n]; NULL: 1, 0 */
     sky_act act;
+    const float *residual;      /* like y, added to it, or NULL; may be y */
     float *y;                   /* [b, h, w, n] */
 } sky_conv;
 

@@ -78,6 +78,8 @@ static inline float *f32_out(sky_tensor *t) { return t->data; }
 int sky_cpu_linear(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *w, const sky_tensor *b, sky_act act, const sky_tensor *residual, sky_err *e);
 int sky_cpu_matmul(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *w, const sky_tensor *residual, sky_err *e);
 int sky_cpu_conv2d(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *w, const sky_tensor *scale, const sky_tensor *shift, sky_act act, sky_err *e);
+int sky_cpu_conv2d_dx(sky_dev *d, sky_grad *dx, const sky_tensor *dy, const sky_tensor *w, sky_err *e);
+int sky_cpu_conv2d_dw(sky_dev *d, sky_grad *dw, const sky_tensor *dy, const sky_tensor *x, sky_dtype products, sky_err *e);
 int sky_cpu_product_grad_op(sky_dev *d, sky_grad *dw, const sky_tensor *a, const sky_tensor *b, sky_dtype products, sky_err *e);
 
 int sky_cpu_layernorm(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *w, const sky_tensor *b, float eps, const sky_tensor *residual, sky_err *e);
@@ -97,6 +99,8 @@ int sky_cpu_softmax_backward(sky_dev *d, sky_grad *dx, const sky_tensor *dy, con
 
 int sky_cpu_attention_op(sky_dev *d, sky_tensor *y, sky_tensor *lse, const sky_tensor *qkv, sky_dtype products, sky_err *e);
 int sky_cpu_window_attention_op(sky_dev *d, sky_tensor *y, const sky_tensor *qkv, const sky_tensor *pad_qkv, const sky_tensor *bias, const sky_tensor *logit_scale, int win, int shift, sky_dtype products, sky_err *e);
+int sky_cpu_attention_backward(sky_dev *d, sky_grad *dqkv, const sky_tensor *dy, const sky_tensor *y, const sky_tensor *lse, const sky_tensor *qkv, sky_dtype products, sky_err *e);
+int sky_cpu_window_attention_backward(sky_dev *d, sky_grad *dqkv, sky_grad *dpad_qkv, sky_grad *dbias, sky_grad *dlogit_scale, const sky_tensor *dy, const sky_tensor *qkv, const sky_tensor *pad_qkv, const sky_tensor *bias, const sky_tensor *logit_scale, int win, int shift, sky_dtype products, sky_err *e);
 int sky_cpu_window_bias(sky_dev *d, sky_tensor *y, const sky_tensor *t, int win, sky_err *e);
 
 int sky_cpu_add(sky_dev *d, sky_tensor *y, const sky_tensor *a, const sky_tensor *b, sky_err *e);

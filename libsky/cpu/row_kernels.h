@@ -66,6 +66,8 @@ typedef struct {
     /* of so many rows; dw += dy*xhat, db += dy; both NULL: not wanted, and so dx */
     void (*layernorm_back)(float *dx, double *dw, double *db, const float *dy, const float *x, const float *w, float eps, int add, int64_t rows, int64_t n);
     void (*softmax_back)(float *dx, const float *dy, const float *y, float scale, int add, int64_t n);
+    void (*exp_shifted)(float *y, const float *x, float scale, float shift, int64_t n); /* exp(scale*x - shift), scale*x <= shift up to rounding */
+    void (*score_back)(float *y, const float *p, const float *dp, float mean, float scale, int64_t n); /* p*(dp - mean)*scale */
     void (*leaky_back)(float *dx, const float *dy, const float *y, float slope, int add, int64_t n); /* dz */
     void (*gelu_back)(float *dx, const float *dy, const float *x, int add, int64_t n);
     double (*dot)(const float *a, const float *b, int64_t n);

@@ -50,7 +50,7 @@ static double time_of(const sky_cpu_attention_shape *s, int repeats)
     double best = 1e30;
     for (int r = 0; r < repeats; r++) {
         const double t = bench_cpu();
-        sky_cpu_attention(out, qkv, s, scratch, NULL);
+        sky_cpu_attention(out, NULL, qkv, s, scratch, NULL);
         const double took = bench_cpu() - t;
         best = took < best ? took : best;
     }

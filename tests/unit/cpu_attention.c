@@ -60,7 +60,7 @@ static void run(float *out, const float *qkv, const shape *s, int threads, int b
     const sky_cpu_attention_shape as = {s->b, s->l, s->h, s->d, bf16};
     char *scratch = sky_alloc(sky_cpu_attention_scratch(&as, threads) + 64);
     memset(scratch + sky_cpu_attention_scratch(&as, threads), 77, 64);
-    sky_cpu_attention(out, qkv, &as, scratch, pool);
+    sky_cpu_attention(out, NULL, qkv, &as, scratch, pool);
     for (int i = 0; i < 64; i++)
         if (scratch[sky_cpu_attention_scratch(&as, threads) + (size_t)i] != 77)
             abort(); /* wrote behind its scratch */
