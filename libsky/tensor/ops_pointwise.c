@@ -80,7 +80,9 @@ sky_tensor sky_drop(sky_ctx *c, sky_tensor x, float p, uint32_t layer, int64_t r
     uint32_t threshold = (uint32_t)((double)p * 4294967296.0);
     sky_drops o = {.key = sky_mix64(d->seed, d->step), .layer = layer, .threshold = threshold,
                    .scale = (float)(1 / (1 - (double)threshold / 4294967296.0)), .per_sample = sky_numel(&x) / d->n,
-                   .run = run, .cycle = cycle ? cycle : INT64_MAX, .sample = d->sample};
+                   .run = run, .cycle = cycle, .sample = d->sample};
+    if (!cycle) /* as many decisions as there can be */
+        o.cycle = o.per_sample / run + 1;
     sky_grad y = {sky_new(c, SKY_F32, x.ndim, x.shape), 0};
     y.t = SKY_RUN_GRAD(c, drop, y, &x, &o);
     return sky_record(c, y.t, sky_back_drop, SKY_INPUTS(x), &o, sizeof o, d->sample, (size_t)d->n * sizeof *d->sample);

@@ -355,11 +355,13 @@ void sky_tape_backward_from(sky_ctx *c, const sky_tensor *y, const float *const 
 }
 
 /* ------------------------------------------------------------------ checkpoints */
-enum { SEGMENT_RESULTS = 4 };
+enum { SEGMENT_INPUTS = 8, SEGMENT_RESULTS = 4 };
 typedef struct {
     sky_segment_fn *fn;
     sky_tensor y[SEGMENT_RESULTS];
     int ny;
+    size_t bytes;    /* of its argument, which is kept; the samples' identities follow it */
+    sky_draws draws; /* of the first run: the second decides the same; n 0: none */
 } segment;
 
 /* Run it again, recording, and walk what was recorded; gradients of the results go over to those of the second run. */
@@ -373,9 +375,14 @@ static void back_segment(sky_ctx *c, const sky_node *n)
         any |= sky_grad_of(c, &s->y[i]).data != NULL;
     if (!any)
         goto out;
+    const sky_draws *around = c->draws;
+    sky_draws then = s->draws;
+    then.sample = (const uint64_t *)(const void *)((const char *)n->extra + up16(s->bytes));
+    c->draws = then.n ? &then : NULL;
     t->replaying = 1;
     s->fn(c, n->extra, n->in, y);
     t->replaying = outer;
+    c->draws = around;
     for (int i = 0; i < s->ny && !c->err.code; i++) {
         entry *from = find(t, s->y[i].data), *to = find(t, y[i].data);
         if (from && to && from != to) {
@@ -396,22 +403,33 @@ void sky_recompute(sky_ctx *c, sky_segment_fn *fn, const void *arg, size_t bytes
         fn(c, arg, x, y);
         return;
     }
-    if (ny < 1 || ny > SEGMENT_RESULTS) {
-        sky_ctx_fail(c, SKY_EUSAGE, "checkpoint: %d results, expected 1 to %d", ny, SEGMENT_RESULTS);
+    if (ny < 1 || ny > SEGMENT_RESULTS || nx < 1 || nx > SEGMENT_INPUTS) {
+        sky_ctx_fail(c, SKY_EUSAGE, "recompute: %d inputs and %d results, expected 1 to %d and 1 to %d", nx, ny, SEGMENT_INPUTS, SEGMENT_RESULTS);
         return;
     }
+    sky_tensor in[SEGMENT_INPUTS]; /* y may be x */
+    memcpy(in, x, (size_t)nx * sizeof *x);
     sky_mark m = sky_mark_get(c);
     t->paused = 1;
     t->touched = 0;
-    fn(c, arg, x, y);
+    fn(c, arg, in, y);
     sky_keep(c, m, y, ny);
     t->paused = 0;
-    if (c->err.code || (!any_tracked(t, x, nx) && !t->touched))
+    if (c->err.code || (!any_tracked(t, in, nx) && !t->touched))
         return;
-    segment s = {.fn = fn, .ny = ny};
+    segment s = {.fn = fn, .ny = ny, .bytes = bytes};
     memcpy(s.y, y, (size_t)ny * sizeof *y);
-    sky_node node = {.back = back_segment, .y = y[0], .in = (sky_tensor *)(uintptr_t)x, .nin = nx, .args = &s, .extra = arg};
-    int ok = append(t, &node, sizeof s, bytes);
+    if (c->draws)
+        s.draws = *c->draws;
+    size_t ids = (size_t)s.draws.n * sizeof *s.draws.sample;
+    char *kept = sky_alloc(up16(bytes) + ids + 1);
+    if (kept && bytes)
+        memcpy(kept, arg, bytes);
+    if (kept && ids)
+        memcpy(kept + up16(bytes), s.draws.sample, ids);
+    sky_node node = {.back = back_segment, .y = y[0], .in = in, .nin = nx, .args = &s, .extra = kept};
+    int ok = kept && append(t, &node, sizeof s, up16(bytes) + ids);
+    sky_free(kept);
     for (int i = 0; i < ny && ok; i++)
         ok = enter(t, y[i].data) != NULL;
     if (!ok)

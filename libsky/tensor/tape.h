@@ -41,7 +41,7 @@ void sky_tape_backward_from(sky_ctx *c, const sky_tensor *y, const float *const 
 
 typedef void sky_segment_fn(sky_ctx *c, const void *arg, const sky_tensor *x, sky_tensor *y);
 /* y[0..ny) = fn(x[0..nx)). arg is copied (bytes of it); what it points to must not change before backward. Parameters are
- * found by use; every other tensor the segment reads must be in x. ny at most 4, results allocated by the segment. */
+ * found by use; every other tensor the segment reads must be in x. At most 8 inputs and 4 results; results are allocated by the segment; y may be x. */
 void sky_recompute(sky_ctx *c, sky_segment_fn *fn, const void *arg, size_t bytes, const sky_tensor *x, int nx, sky_tensor *y, int ny);
 
 #endif
