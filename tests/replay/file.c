@@ -130,6 +130,14 @@ void g_skip(golden *g, const char *name, const char *why)
     printf("%-44s %-40s skipped\n", name, why);
 }
 
+int g_has(const golden *g, const char *part)
+{
+    for (int i = 0; i < sky_weights_count(g->w); i++)
+        if (strstr(sky_weights_at(g->w, i)->name, part))
+            return 1;
+    return 0;
+}
+
 double g_distance(const float *got, const float *want, int64_t n)
 {
     double d = 0, r = 0;

@@ -39,6 +39,7 @@ uint8_t *g_bytes(golden *g, const sky_weight *t);
 const char *g_meta(const golden *g, const char *key); /* NULL: absent */
 int64_t g_meta_int(golden *g, const char *key);       /* error when absent or no number */
 int g_starts(const char *s, const char *head);
+int g_has(const golden *g, const char *part); /* some tensor has it in its name */
 
 /* Tensors onto the context's stack. Images and maps in files are NCHW; g_map brings them as NHWC. */
 sky_tensor g_map(golden *g, const sky_weight *t);
@@ -63,6 +64,15 @@ int g_load(golden *g, sky_params *ps);
 int g_is_weight(const char *name);
 /* Dry run, arena, then the run: fn is called twice; what it uploads and compares does nothing the first time. */
 int g_run(golden *g, void (*fn)(golden *g, void *arg), void *arg);
+
+/* Gradients of one pass: begin (a tape records), watch, forward, sky_tape_backward, check, end. */
+typedef struct g_grads g_grads;
+g_grads *g_grads_begin(golden *g, int checkpoints);
+void g_grads_watch(golden *g, g_grads *s, const char *name, const sky_tensor *t, int map); /* name of the stored gradient; map: NCHW there */
+void g_grads_watch_params(golden *g, g_grads *s, const char *head, const char *strip, const sky_params *ps); /* names as g_bind makes them */
+void g_grads_check(golden *g, const g_grads *s); /* a line per stored gradient; one that is not stored must be exactly zero */
+uint64_t g_grads_sum(golden *g, const g_grads *s);
+void g_grads_end(golden *g, g_grads *s); /* NULL allowed */
 
 /* The kinds of files */
 void golden_pretrain(golden *g);

@@ -6,10 +6,13 @@
 
 typedef struct {
     sky_pp *m;
+    const sky_params *ps;
     int64_t samples; /* the first so many */
     int batch_stats;
     const char *head; /* of the results: "out.", "eval.", "eval_after." */
     int taps, encode_absent;
+    int train, checkpoints; /* backward too; segments recomputed */
+    uint64_t grads[2];      /* their sums without and with checkpoints */
     float *low;       /* logits_low kept for the bit comparison, or NULL */
     int64_t nlow;
 } run;
@@ -103,6 +106,29 @@ static void same_bits(golden *g, run *r, const sky_tensor *low, const char *what
     sky_free(v);
 }
 
+static void check_forward(golden *g, run *r, const sky_pp_out *out)
+{
+    if (*r->head)
+        check_out(g, r, out);
+    if (r->taps && !g->c.dry)
+        check_losses(g, out);
+    if (!*r->head || r->taps)
+        same_bits(g, r, &out->logits_low, "absent modalities not encoded: same bits");
+}
+
+static void check_grads(golden *g, run *r, const g_grads *grads, const sky_pp_out *out)
+{
+    sky_tape_backward(&g->c, out->terms, out->nterms);
+    if (g->c.dry || g->c.err.code)
+        return;
+    r->grads[r->checkpoints] = g_grads_sum(g, grads);
+    if (!r->checkpoints)
+        g_grads_check(g, grads);
+    else
+        g_line(g, "gradients of recomputed segments: same bits", r->grads[0] == r->grads[1], "sums %016llx and %016llx",
+               (unsigned long long)r->grads[0], (unsigned long long)r->grads[1]);
+}
+
 static void forward(golden *g, void *arg)
 {
     run *r = arg;
@@ -115,16 +141,18 @@ static void forward(golden *g, void *arg)
     b.s1 = dates_map(g, "input.s1_img", r->samples, &b.t1);
     b.labels = first(g, g_bytes_on(g, g_find(g, "input.labels")), r->samples);
     b.anno_mask = first(g, g_bytes_on(g, g_find(g, "input.anno_mask")), r->samples);
-    sky_pp_opts o = {.encode_absent = r->encode_absent, .batch_stats = r->batch_stats, .want_losses = r->taps, .want_logits = 1,
+    sky_pp_opts o = {.encode_absent = r->encode_absent, .batch_stats = r->batch_stats, .want_losses = r->taps || r->train, .want_logits = 1,
                      .tap = r->taps ? on_tap : NULL, .tap_arg = g};
+    g_grads *grads = r->train ? g_grads_begin(g, r->checkpoints) : NULL;
+    if (grads)
+        g_grads_watch_params(g, grads, "grad.", "", r->ps);
     if (!g->err.code && sky_pp_forward(r->m, &g->c, &b, &o, &out, &g->err) == 0) {
-        if (*r->head)
-            check_out(g, r, &out);
-        if (r->taps && !g->c.dry)
-            check_losses(g, &out);
-        if (!*r->head || r->taps)
-            same_bits(g, r, &out.logits_low, "absent modalities not encoded: same bits");
+        if (grads)
+            check_grads(g, r, grads, &out);
+        else
+            check_forward(g, r, &out);
     }
+    g_grads_end(g, grads);
     sky_free(flags);
 }
 
@@ -172,6 +200,10 @@ void golden_pretrain(golden *g)
         plain.taps = plain.encode_absent = 0;
         g_run(g, forward, &plain);
         sky_free(r.low);
+        plain.train = g_has(g, "grad.");
+        plain.ps = sky_pp_params(m);
+        for (; plain.train && plain.checkpoints < 2 && !g->err.code; plain.checkpoints++)
+            g_run(g, forward, &plain);
     }
     sky_pp_close(m);
 }
