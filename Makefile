@@ -84,7 +84,7 @@ $(BUILD)/%.bf16.c.o:   override CFLAGS += -march=x86-64-v4 -mavx512bf16 -mprefer
 $(BUILD)/libsky/cpu/row_kernels%.o: override CFLAGS += -Wno-psabi
 $(BUILD)/libsky/geo/%.c.o $(BUILD)/tests/bench/geo_%.c.o: CPPFLAGS += $(GDAL_CFLAGS)
 
-LIB_SRC   := $(sort $(wildcard $(foreach d,base format tensor cpu nn train data score,libsky/$(d)/*.c)))
+LIB_SRC   := $(sort $(wildcard $(foreach d,base format tensor cpu nn train data score fit,libsky/$(d)/*.c)))
 GEO_SRC   := $(sort $(wildcard libsky/geo/*.c libsky/ingest/*.c))
 TEST_SRC  := $(sort $(wildcard tests/unit/*.c tests/tools/*.c tests/golden.c tests/bench/*.c))
 # Tests and tools under these names link the geographic library too.

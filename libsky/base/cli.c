@@ -249,7 +249,7 @@ int sky_cli_begin(sky_cli *c, int argc, char **argv)
     return rc;
 }
 
-static int exit_status(int code)
+int sky_cli_status(int code)
 {
     switch (code) {
     case SKY_EUSAGE: return SKY_EXIT_USAGE;
@@ -278,7 +278,7 @@ int sky_cli_end(sky_cli *c, int rc, sky_err *e)
     sky_free(c->args);
     c->args = NULL;
     if (rc < 0)
-        return exit_status(rc);
+        return sky_cli_status(rc);
     return lost ? SKY_EXIT_SYSTEM : rc == 0 && c->skipped ? SKY_EXIT_DATA : rc;
 }
 

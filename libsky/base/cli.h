@@ -67,6 +67,7 @@ typedef struct {
 int sky_cli_begin(sky_cli *c, int argc, char **argv);
 /* Print e's message if rc < 0, close stdout and check it, return the exit status. rc: 0, 1 ("no") or SKY_E... */
 int sky_cli_end(sky_cli *c, int rc, sky_err *e);
+int sky_cli_status(int rc); /* of an error code: 2, 3 or 4 */
 
 /* One line on stderr, control characters cleaned, "prog: " in front. note only with --verbose; warn unless --quiet. */
 void sky_warn(const sky_cli *c, const char *fmt, ...) SKY_PRINTF(2, 3);

@@ -38,12 +38,11 @@ typedef struct {
     int skip_nonfinite;  /* 0: stop */
 
     struct { const char *from, *prefix; sky_names bands; } start;
-    struct { sky_names train, val; int64_t samples, repeat, prefetch; } data;
+    struct { sky_names train, val; int64_t side, repeat, prefetch; } data;
     struct { sky_reals mean, std; } normalise[3]; /* hr, s2, s1 */
     struct {
-        double crop_area[2], crop_aspect[2], joint_area[2], flip, half_mask, mask_ratio; /* pretraining */
-        double mask_cells[2], mask_aspect[2];
-        int64_t crop[2], crop_tries;                                                     /* segmentation: height, width; 0: whole tiles */
+        double flip, half_mask;      /* half_mask: pretraining */
+        int64_t crop[2], crop_tries; /* segmentation: height, width; 0: whole tiles */
         int ncrop;
         double class_max;
     } augment;

@@ -31,7 +31,7 @@ const sky_run_key sky_run_keys[] = {
 
     NAMES("data.train", data.train, SKY_RUN_LIST),
     NAMES("data.val", data.val, SKY_RUN_LIST),
-    INT("data.samples", data.samples, 1, 64),
+    INT("data.side", data.side, 128, 8192),
     INT("data.repeat", data.repeat, 1, 1e9),
     INT("data.prefetch", data.prefetch, 1, 1024),
 
@@ -42,14 +42,8 @@ const sky_run_key sky_run_keys[] = {
     REALS("normalise.s1.mean", normalise[2].mean, SKY_RUN_BANDS, -1e9, 1e9),
     REALS("normalise.s1.std", normalise[2].std, SKY_RUN_BANDS, 1e-9, 1e9),
 
-    PAIR("augment.crop_area", augment.crop_area, 1e-3, 1),
-    PAIR("augment.crop_aspect", augment.crop_aspect, 0.01, 100),
-    PAIR("augment.joint_area", augment.joint_area, 1e-3, 1),
     REAL("augment.flip", augment.flip, 0, 1),
     REAL("augment.half_mask", augment.half_mask, 0, 1),
-    REAL("augment.mask_ratio", augment.mask_ratio, 0, 1),
-    PAIR("augment.mask_cells", augment.mask_cells, 1, 65536),
-    PAIR("augment.mask_aspect", augment.mask_aspect, 0.01, 100),
     INTS("augment.crop", augment.crop, augment.ncrop, 2, 1, 65536),
     INT("augment.crop_tries", augment.crop_tries, 1, 1000),
     REAL("augment.class_max", augment.class_max, 0, 1),
@@ -104,9 +98,8 @@ const sky_run_key sky_run_keys[] = {
 /* NAN, and a warm-up without end: not given; what they then are is in run.c, fill_in. */
 const sky_run sky_run_defaults = {
     .dtype = SKY_F32, .batch = 4, .accumulate = 1, .recompute = 1,
-    .data = {.samples = 8, .repeat = 2000, .prefetch = 4},
-    .augment = {.crop_area = {0.8, 1}, .crop_aspect = {3.0 / 4, 4.0 / 3}, .joint_area = {0.3, 1}, .flip = 0.5, .half_mask = 0.3, .mask_ratio = 0.5,
-                .mask_cells = {4, 16}, .mask_aspect = {0.3, 1 / 0.3}, .crop_tries = 10, .class_max = 0.75},
+    .data = {.side = 512, .repeat = 2000, .prefetch = 4},
+    .augment = {.flip = 0.5, .half_mask = 0.3, .crop_tries = 10, .class_max = 0.75},
     .optimizer = {.name = SKY_ADAMW, .lr = NAN, .betas = {0.9, 0.999}, .eps = 1e-8, .momentum = 0.9, .weight_decay = NAN, .clip = NAN},
     .schedule = {.kind = SKY_LR_POLY, .warmup = UINT64_MAX, .start = 0, .end = 0, .power = 1},
     .rules = {.layer_decay = NAN},
