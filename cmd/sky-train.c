@@ -230,12 +230,20 @@ static int on_step(void *arg, const sky_fit_step *s, sky_err *e)
 static int on_quality(void *arg, uint64_t step, double quality, const json_t *details, int best, sky_err *e)
 {
     tool *t = arg;
+    (void)quality; /* details say what it is made of */
     if (!t->log)
         return SKY_OK;
     json_t *line = json_pack("{s:I, s:O, s:b}", "step", (json_int_t)step, "val", details, "best", best);
     int rc = line ? sky_log_write(t->log, line, e) : sky_fail(e, SKY_ENOMEM, "out of memory");
     json_decref(line);
-    sky_note(t->cli, "step %" PRIu64 ": validation %.4f%s", step, quality, best ? ", the best so far" : "");
+    sky_buf text = {0};
+    const char *key;
+    json_t *v;
+    json_object_foreach((json_t *)details, key, v)
+        if (json_is_number(v))
+            sky_buf_printf(&text, "%s%s %.4f", text.n ? ", " : "", key, json_number_value(v));
+    sky_note(t->cli, "step %" PRIu64 ": validation: %s%s", step, text.p ? text.p : "", best ? "; the best so far" : "");
+    sky_buf_free(&text);
     return rc;
 }
 
@@ -265,7 +273,14 @@ static int report(tool *t, sky_err *e)
     for (int i = 0; i < s->n; i++)
         trained += (uint64_t)s->v[i].n;
     uint64_t bytes[5];
-    sky_state_bytes(ps, &s->o, bytes);
+    sky_state_opts o = s->o;
+    sky_rule *rules = sky_calloc((size_t)ps->n, sizeof *rules);
+    if (!rules)
+        return sky_fail(e, SKY_ENOMEM, "out of memory");
+    sky_run_rules(&t->run, ps, rules);
+    o.rule = rules;
+    sky_state_bytes(ps, &o, bytes);
+    sky_free(rules);
     printf("parameters: %" PRIu64 " in %d tensors; trained: %" PRIu64 " in %d; frozen: %" PRIu64 "; statistics: %" PRIu64 "\n", all - statistics, ps->n, trained, s->n,
            all - statistics - trained, statistics);
     printf("steps: %" PRId64 " of %" PRId64 " samples, on %d rank%s in %" PRId64 " part%s\n", t->run.steps, t->run.batch, t->comm->ranks,

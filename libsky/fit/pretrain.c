@@ -43,6 +43,8 @@ static int open_source(pretrain *p, source *s, const sky_names *patterns, const 
     o.s1_channels = m->s1_channels;
     o.half = p->r->augment.half_mask;
     o.repeat = (uint64_t)p->r->data.repeat;
+    o.set = sky_incontext_published;
+    o.nsets = (int)(sizeof sky_incontext_published / sizeof *sky_incontext_published);
     o.s2_normal = p->normal[0];
     o.s1_normal = p->normal[1];
     int rc = sky_fit_inputs_open(&s->in, patterns, what, e);
