@@ -6,40 +6,52 @@
 #include "base/dtype.h"
 #include "base/mem.h"
 #include "cpu/conv.h"
+#include "cpu/gemm_grad.h"
 #include "peak.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+enum { FORWARD, DX, DW }; /* of the product m x n x k: the product, the gradient of its input, of its weights */
 static const struct {
     const char *name;
     int64_t m, n, k; /* convolution: n, k channels, h x w the map */
     int taps, h, w;
     sky_act act;
-    int residual;
+    int residual, what;
 } cases[] = {
-    {"65536x1056x352 qkv", 65536, 1056, 352, 1, 0, 0, SKY_ACT_NONE, 0},
-    {"65536x1408x352 gelu", 65536, 1408, 352, 1, 0, 0, SKY_ACT_GELU, 0},
-    {"65536x352x1408 residual", 65536, 352, 1408, 1, 0, 0, SKY_ACT_NONE, 1},
-    {"16384x2112x704 qkv", 16384, 2112, 704, 1, 0, 0, SKY_ACT_NONE, 0},
-    {"2048x4224x1408 qkv", 2048, 4224, 1408, 1, 0, 0, SKY_ACT_NONE, 0},
-    {"2048x5632x1408 gelu", 2048, 5632, 1408, 1, 0, 0, SKY_ACT_GELU, 0},
-    {"2048x1408x5632 residual", 2048, 1408, 5632, 1, 0, 0, SKY_ACT_NONE, 1},
-    {"512x11264x2816 gelu", 512, 11264, 2816, 1, 0, 0, SKY_ACT_GELU, 0},
-    {"2048x3072x1024 qkv", 2048, 3072, 1024, 1, 0, 0, SKY_ACT_NONE, 0},
-    {"2048x4096x1024 gelu", 2048, 4096, 1024, 1, 0, 0, SKY_ACT_GELU, 0},
-    {"32x4096x1024 gelu", 32, 4096, 1024, 1, 0, 0, SKY_ACT_GELU, 0},
-    {"conv3 512-512 256x128 relu", 32768, 512, 512, 9, 256, 128, SKY_ACT_RELU, 0},
-    {"conv3 2560-512 256x128 relu", 32768, 512, 2560, 9, 256, 128, SKY_ACT_RELU, 0},
-    {"conv3 3840-512 32x16 relu", 512, 512, 3840, 9, 32, 16, SKY_ACT_RELU, 0},
-    {"conv5 2816-256 32x16 relu", 512, 256, 2816, 25, 32, 16, SKY_ACT_RELU, 0},
+    {"65536x1056x352 qkv", 65536, 1056, 352, 1, 0, 0, SKY_ACT_NONE, 0, FORWARD},
+    {"65536x1408x352 gelu", 65536, 1408, 352, 1, 0, 0, SKY_ACT_GELU, 0, FORWARD},
+    {"65536x352x1408 residual", 65536, 352, 1408, 1, 0, 0, SKY_ACT_NONE, 1, FORWARD},
+    {"16384x2112x704 qkv", 16384, 2112, 704, 1, 0, 0, SKY_ACT_NONE, 0, FORWARD},
+    {"2048x4224x1408 qkv", 2048, 4224, 1408, 1, 0, 0, SKY_ACT_NONE, 0, FORWARD},
+    {"2048x5632x1408 gelu", 2048, 5632, 1408, 1, 0, 0, SKY_ACT_GELU, 0, FORWARD},
+    {"2048x1408x5632 residual", 2048, 1408, 5632, 1, 0, 0, SKY_ACT_NONE, 1, FORWARD},
+    {"512x11264x2816 gelu", 512, 11264, 2816, 1, 0, 0, SKY_ACT_GELU, 0, FORWARD},
+    {"2048x3072x1024 qkv", 2048, 3072, 1024, 1, 0, 0, SKY_ACT_NONE, 0, FORWARD},
+    {"2048x4096x1024 gelu", 2048, 4096, 1024, 1, 0, 0, SKY_ACT_GELU, 0, FORWARD},
+    {"32x4096x1024 gelu", 32, 4096, 1024, 1, 0, 0, SKY_ACT_GELU, 0, FORWARD},
+    {"conv3 512-512 256x128 relu", 32768, 512, 512, 9, 256, 128, SKY_ACT_RELU, 0, FORWARD},
+    {"conv3 2560-512 256x128 relu", 32768, 512, 2560, 9, 256, 128, SKY_ACT_RELU, 0, FORWARD},
+    {"conv3 3840-512 32x16 relu", 512, 512, 3840, 9, 32, 16, SKY_ACT_RELU, 0, FORWARD},
+    {"conv5 2816-256 32x16 relu", 512, 256, 2816, 25, 32, 16, SKY_ACT_RELU, 0, FORWARD},
+    {"65536x1056x352 dx", 65536, 1056, 352, 1, 0, 0, SKY_ACT_NONE, 1, DX},
+    {"65536x352x1408 dx", 65536, 352, 1408, 1, 0, 0, SKY_ACT_NONE, 0, DX},
+    {"2048x4224x1408 dx", 2048, 4224, 1408, 1, 0, 0, SKY_ACT_NONE, 1, DX},
+    {"2048x4096x1024 dx", 2048, 4096, 1024, 1, 0, 0, SKY_ACT_NONE, 1, DX},
+    {"65536x1056x352 dw", 65536, 1056, 352, 1, 0, 0, SKY_ACT_NONE, 0, DW},
+    {"65536x352x1408 dw", 65536, 352, 1408, 1, 0, 0, SKY_ACT_NONE, 0, DW},
+    {"16384x2112x704 dw", 16384, 2112, 704, 1, 0, 0, SKY_ACT_NONE, 0, DW},
+    {"2048x4224x1408 dw", 2048, 4224, 1408, 1, 0, 0, SKY_ACT_NONE, 0, DW},
+    {"2048x4096x1024 dw", 2048, 4096, 1024, 1, 0, 0, SKY_ACT_NONE, 0, DW},
+    {"131072x352x48 dw", 131072, 352, 48, 1, 0, 0, SKY_ACT_NONE, 0, DW},
 };
 enum { CASES = sizeof cases / sizeof *cases };
 
 typedef struct {
     int c, bf16;
-    float *x, *y, *shift, *residual;
+    float *x, *y, *shift, *residual, *dw;
     void *w;
     sky_scratch scratch;
 } work;
@@ -58,6 +70,7 @@ static int prepare(work *w, int c, int bf16)
     int64_t m = cases[c].m, n = cases[c].n, k = cases[c].k, nw = n * k * cases[c].taps;
     *w = (work){.c = c, .bf16 = bf16, .x = noise(m * k), .y = noise(m * n), .shift = noise(n)};
     w->residual = cases[c].residual ? noise(m * n) : NULL;
+    w->dw = cases[c].what == DW ? noise(nw) : NULL;
     float *f = noise(nw);
     w->w = f;
     if (bf16 && f) {
@@ -66,21 +79,37 @@ static int prepare(work *w, int c, int bf16)
             h[i] = sky_f32_to_bf16(f[i]);
         sky_free(f);
     }
-    return w->x && w->y && w->w && w->shift && (w->residual || !cases[c].residual);
+    return w->x && w->y && w->w && w->shift && (w->residual || !cases[c].residual) && (w->dw || cases[c].what != DW);
 }
 
 static void drop(work *w)
 {
-    sky_free(w->x), sky_free(w->y), sky_free(w->w), sky_free(w->shift), sky_free(w->residual);
+    sky_free(w->x), sky_free(w->y), sky_free(w->w), sky_free(w->shift), sky_free(w->residual), sky_free(w->dw);
     sky_scratch_free(&w->scratch);
 }
 
 static double operations(int c) { return 2.0 * (double)cases[c].m * (double)cases[c].n * (double)cases[c].k * cases[c].taps; }
 
+static int backward(work *w, sky_pool *pool)
+{
+    int c = w->c;
+    sky_err e;
+    int64_t m = cases[c].m, n = cases[c].n, k = cases[c].k;
+    if (cases[c].what == DW) {
+        sky_product_grad g = {.a = w->y, .b = w->x, .rows = m, .n = n, .k = k, .bf16 = w->bf16, .add = 1, .dw = w->dw};
+        return sky_cpu_product_grad(pool, &w->scratch, &g, &e);
+    }
+    sky_gemm g = {.a = w->y, .lda = n, .m = m, .k = n, .n = k, .w = w->w, .w_bf16 = w->bf16, .w_kn = 1, .ldw = k,
+                  .residual = cases[c].residual ? w->x : NULL, .ldr = k, .y = w->x, .ldy = k};
+    return sky_cpu_gemm(pool, &w->scratch, &g, &e);
+}
+
 static int ours(work *w, sky_pool *pool)
 {
     int c = w->c;
     sky_err e;
+    if (cases[c].what)
+        return backward(w, pool);
     if (cases[c].h) {
         sky_conv v = {.x = w->x, .b = 1, .h = cases[c].h, .w = cases[c].w, .c = cases[c].k, .n = cases[c].n, .k = cases[c].taps == 9 ? 3 : 5,
                       .wt = w->w, .w_bf16 = w->bf16, .shift = w->shift, .act = cases[c].act, .y = w->y};
@@ -140,7 +169,7 @@ static void line(int c, int bf16, sky_pool *pool, int quick)
     printf("%-28s %-4s ", cases[c].name, bf16 ? "bf16" : "f32");
     show("ours", one, all);
 #ifdef SKY_BENCH_DNNL
-    for (int packed = 0; packed < 2 && !quick; packed++) {
+    for (int packed = 0; packed < 2 && !quick && !cases[c].what; packed++) {
         peer p;
         score done = {0}, dall = {0};
         if (peer_open(&p, &w, packed, sky_pool_threads(pool)))
