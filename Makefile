@@ -204,7 +204,7 @@ check-long: setup ## the same with the full forms of long tests
 	@SKY_LONG=1 $(MAKE) --no-print-directory check-built
 
 check-slurm: setup ## the job scripts under a Slurm started for it (root, packages munge and slurm-wlm)
-	@$(MAKE) --no-print-directory $(BUILD)/tests/comm_ring
+	@$(MAKE) --no-print-directory all $(BUILD)/tests/comm_ring
 	@BUILD=$(BUILD) prove tests/slurm.sh
 
 demo: setup ## real imagery from files to a score and a picture, in out/toulouse

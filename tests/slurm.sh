@@ -3,6 +3,7 @@
 # for this test with files of their own and stopped at its end. Needs root, munge, slurm-wlm and mpirun.
 set -u
 ring=$(cd "${BUILD:-build}/tests" && pwd)/comm_ring
+bin=$(cd "${BUILD:-build}/bin" && pwd)
 top=$(pwd)
 tmp=$(mktemp -d /tmp/sky-slurm.XXXXXX) || exit 1
 pids=()
@@ -94,8 +95,13 @@ submit() { # name, options of sbatch and script...: job number in job
 state() { scontrol -o show job "$job" | grep -o 'JobState=[A-Z]*\|Restarts=[0-9]*\|ExitCode=[0-9:]*' | tr '\n' ' '; }
 until_over() { # seconds; a job that was put back waits for 2 minutes unless it is told to begin
     for _ in $(seq $(($1 * 2))); do
-        case $(state) in *COMPLETED* | *FAILED* | *CANCELLED* | *TIMEOUT*) return ;; esac
-        scontrol update jobid="$job" starttime=now 2>/dev/null
+        case $(state) in
+        *COMPLETED* | *FAILED* | *CANCELLED* | *TIMEOUT*) return ;;
+        *PENDING*)
+            sleep 2 # a job that begins in the second in which it was put back has no credential yet
+            scontrol update jobid="$job" starttime=now 2>/dev/null
+            ;;
+        esac
         sleep 0.5
     done
 }
@@ -118,6 +124,26 @@ until_over 90
 grep -q '^ranks ended with status 0' "$log" && grep -q '^continued from step' "$log" && grep -q '^step 39 ' "$log" &&
     [[ $(state) = *Restarts=1* && $(state) = *COMPLETED* ]]
 ok $? "finetune.sbatch: its time is nearly over: stopped after a step, put back, and to the end: $(state)"
+
+# sky-train itself, on records of Flood-3i with the tiny model: asked to stop after its first checkpoint.
+"$bin/sky-ingest" --dataset flood3i tests/data/flood3i 2>/dev/null | "$bin/sky-pack" -o "$tmp/train.sky" 2>/dev/null
+cat >"$tmp/run.yaml" <<YAML
+task: pretrain
+model: tiny
+steps: 12
+batch: 4
+data: {train: [$tmp/train.sky], side: 128, repeat: 20}
+optimizer: {lr: 2.0e-4}
+checkpoint: {every: 2, keep: 2}
+log: {every: 1}
+YAML
+RESTARTS=0 SKY_TRAIN=$bin/sky-train submit real pipelines/slurm/pretrain.sbatch "$tmp/run.yaml" "$tmp/real"
+for _ in $(seq 120); do ls "$tmp"/real/step-*.state >/dev/null 2>&1 && break; sleep 0.5; done
+scancel --batch --signal=USR1 "$job"
+until_over 120
+grep -q 'stopped as asked' "$log" && [ -f "$tmp/real/step-00000012.state" ] && [ "$(grep -c '"loss"' "$tmp/real/log.jsonl")" = 12 ] &&
+    [[ $(state) = *Restarts=1* && $(state) = *COMPLETED* ]]
+ok $? "sky-train on 4 ranks: stopped with a checkpoint, put back, and to the end: $(state)"
 
 DIES='1 exit 2' submit exit pipelines/slurm/pretrain.sbatch 6 "$tmp/exit"
 until_over 60
