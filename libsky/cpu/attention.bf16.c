@@ -17,6 +17,7 @@
 #define SQRT(x) _mm512_sqrt_ps(x)
 #define HAVE_BF16
 #define OFFSET 384.0f
+#define UNIT 2.0f /* the exponent field of 384 is 128 */
 #define PACK 2
 #include "cpu/attention_kernels.h"
 #define TARGET __attribute__((target("avx512vbmi")))

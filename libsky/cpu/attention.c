@@ -192,8 +192,8 @@ static void tile_piece(void *arg, int64_t at, int thread)
             to[j] = t * lanes + j < left ? w->out + token * hd + i % w->s->heads * width : NULL;
             if (!isfinite(norm[t][j] * longest)) /* the exponential's bit games have no not-a-number */
                 total[j] = NAN;
-            if (w->lse && to[j]) /* p = 2^(score - m), m = offset - init */
-                w->lse[i * w->s->length + from + t * lanes + j] = (float)((double)(w->a->offset - init[t][j]) / LOG2E + log((double)total[j]));
+            if (w->lse && to[j]) /* p = unit * 2^(score - m), m = offset - init */
+                w->lse[i * w->s->length + from + t * lanes + j] = (float)((double)(w->a->offset - init[t][j]) / LOG2E + log((double)total[j] / (double)w->a->unit));
         }
         w->a->finish(to, state + (size_t)t * per_state, width);
     }
@@ -207,7 +207,7 @@ static void tiny_piece(void *arg, int64_t at, int thread)
     (void)thread;
     for (int64_t b = at * SEQUENCES; b < end; b++)
         for (int64_t h = 0; h < w->s->heads; h++)
-            w->a->tiny(w->out + b * n * hd + h * d, hd, w->qkv + b * n * 3 * hd + h * d, 3 * hd, hd, (int)n, (int)d);
+            w->a->tiny(w->out + b * n * hd + h * d, w->lse ? w->lse + (b * w->s->heads + h) * n : NULL, hd, w->qkv + b * n * 3 * hd + h * d, 3 * hd, hd, (int)n, (int)d);
 }
 
 void sky_cpu_attention(float *out, float *lse, const float *qkv, const sky_cpu_attention_shape *s, void *scratch, sky_pool *pool)

@@ -22,7 +22,7 @@ typedef struct {
 /* Bytes of scratch (64-byte aligned memory) wanted by sky_cpu_attention with that many threads. */
 size_t sky_cpu_attention_scratch(const sky_cpu_attention_shape *s, int threads);
 /* pool NULL: in the caller alone. lse F32 [batch, heads, length] or NULL: natural logarithm of the sum of exp of a row's
- * scores; not written for sequences of up to 8 tokens, whose gradient does without. */
+ * scores. */
 void sky_cpu_attention(float *out, float *lse, const float *qkv, const sky_cpu_attention_shape *s, void *scratch, sky_pool *pool);
 
 #endif

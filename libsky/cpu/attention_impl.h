@@ -178,7 +178,7 @@ INLINE float dot(const float *a, const float *b, int width)
     return t;
 }
 
-static void tiny(float *out, int64_t out_stride, const float *q, int64_t stride, int64_t part, int n, int width)
+static void tiny(float *out, float *lse, int64_t out_stride, const float *q, int64_t stride, int64_t part, int n, int width)
 {
     const float *k = q + part, *v = q + 2 * part;
     for (int i = 0; i < n; i++, q += stride, out += out_stride) {
@@ -189,6 +189,8 @@ static void tiny(float *out, int64_t out_stride, const float *q, int64_t stride,
         }
         for (int j = 0; j < n; j++)
             sum += p[j] = expf(p[j] - top);
+        if (lse)
+            lse[i] = top + logf(sum);
         int c = 0;
         for (; c + LANES <= width; c += LANES) {
             vf a = SET1(0.0f), x;
@@ -212,4 +214,7 @@ static void tiny(float *out, int64_t out_stride, const float *q, int64_t stride,
 #define OFFSET 0.0f
 #define PACK 1
 #endif
-const sky_attn_kernels KERNELS = {LANES, CHUNK, PACK, OFFSET, pack_tokens, pack_values, top_of, block, finish, tiny};
+#ifndef UNIT
+#define UNIT 1.0f
+#endif
+const sky_attn_kernels KERNELS = {LANES, CHUNK, PACK, OFFSET, UNIT, pack_tokens, pack_values, top_of, block, finish, tiny};

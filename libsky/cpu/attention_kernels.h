@@ -27,7 +27,7 @@ typedef struct {
 typedef struct {
     int lanes, chunk; /* chunk: value dimensions accumulated at once */
     int pack;         /* numbers per stored element: 1 or 2 */
-    float offset;
+    float offset, unit; /* p is unit * 2^(score - offset) */
     /* Rows of `lanes` tokens (NULL: zeros) times `scale`, or with unit set times scale / max(norm, 1e-12), as a query or key
      * vector. norm [lanes]: length of each result. tmp: width vectors. */
     void (*pack_tokens)(void *dst, float *norm, float *tmp, const float *const *rows, int width, float scale, int unit);
@@ -39,8 +39,9 @@ typedef struct {
     void (*block)(float *state, float *p, const void *q, const sky_attn_block *b, int width, const float *init, int step, int clamp);
     /* rows[lane][0..width) = state / sum of p; NULL rows are left out. */
     void (*finish)(float *const *rows, const float *state, int width);
-    /* A whole sequence of n <= SKY_ATTN_TINY tokens of one head in F32; keys and values lie `part` and 2*part behind. */
-    void (*tiny)(float *out, int64_t out_stride, const float *q, int64_t stride, int64_t part, int n, int width);
+    /* A whole sequence of n <= SKY_ATTN_TINY tokens of one head in F32; keys and values lie `part` and 2*part behind. lse [n]:
+     * log of the sum of exp of each token's scores, or NULL. */
+    void (*tiny)(float *out, float *lse, int64_t out_stride, const float *q, int64_t stride, int64_t part, int n, int width);
 } sky_attn_kernels;
 
 /* The set for the level in use (cpu/cpuid.h); the BF16 one only if wanted and offered. */
