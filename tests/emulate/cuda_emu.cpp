@@ -160,12 +160,16 @@ int emu_lane(void) { return current % 32; }
 #include <pthread.h>
 static void main_stack(const void **bottom, size_t *size)
 {
-    pthread_attr_t a;
-    void *p;
-    pthread_getattr_np(pthread_self(), &a);
-    pthread_attr_getstack(&a, &p, size);
-    pthread_attr_destroy(&a);
-    *bottom = p;
+    static void *known;
+    static size_t bytes;
+    if (!known) { /* slow: it reads the process's maps */
+        pthread_attr_t a;
+        pthread_getattr_np(pthread_self(), &a);
+        pthread_attr_getstack(&a, &known, &bytes);
+        pthread_attr_destroy(&a);
+    }
+    *bottom = known;
+    *size = bytes;
 }
 #endif
 
