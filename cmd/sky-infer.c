@@ -6,6 +6,7 @@
 #include "data/infer.h"
 #include "data/normal.h"
 #include "data/prompts.h"
+#include "data/segment.h"
 #include "tensor/backend.h"
 
 #include <inttypes.h>
@@ -390,6 +391,71 @@ static int infer(tool *t, sky_err *e)
     return sky_writer_close(t->w, e);
 }
 
+/* ---- fine-tuned networks: no prompts ------------------------------------------------------------------------------ */
+
+static int segment_one(tool *t, sky_segment *s, const sky_sample *x, sky_err *e)
+{
+    sky_sample y;
+    sky_sample_init(&y);
+    int rc = sky_segment_answer(&y, s, x, e);
+    if (!rc && !(rc = sky_writer_put(t->w, &y, e)))
+        t->written++;
+    else
+        rc = sky_skip(t->cli, e);
+    sky_sample_free(&y);
+    sky_progress_add(t->progress, 1, 0);
+    return rc;
+}
+
+static int segment_all(tool *t, sky_segment *s, sky_err *e)
+{
+    sky_sample x;
+    sky_sample_init(&x);
+    int rc = sky_reader_select(t->stream, sky_segment_fields(s), e);
+    t->progress = sky_progress_begin(t->cli, "samples", 0);
+    while (!rc && (rc = sky_reader_intact(t->stream, t->cli, &x, e)) == 1)
+        rc = segment_one(t, s, &x, e);
+    sky_progress_end(t->progress);
+    sky_sample_free(&x);
+    if (!rc && !t->written)
+        rc = sky_fail(e, SKY_ECORRUPT, "no sample gave a prediction");
+    if (rc) {
+        sky_writer_abort(t->w);
+        return rc;
+    }
+    return sky_writer_close(t->w, e);
+}
+
+static int open_segment(tool *t, sky_segment **s, sky_err *e)
+{
+    int rc = sky_weights_open(&t->weights, t->o.model, e);
+    if (!rc && !sky_segment_is(t->weights))
+        rc = sky_fail(e, SKY_EUSAGE, "--prompts FILE is missing; --make-prompts makes one (try --help). Only networks fine-tuned by sky-train go without");
+    if (!rc)
+        rc = open_device(t, e);
+    if (!rc)
+        rc = sky_weights_hash(t->weights, t->cli->threads, t->hash, e);
+    if (!rc && (rc = sky_segment_open(s, t->weights, &t->ctx, strcmp(t->o.dtype, "bf16") ? SKY_F32 : SKY_BF16, t->hash, e)))
+        sky_wrap(e, "%s", t->o.model);
+    return rc;
+}
+
+static int segment(tool *t, sky_err *e)
+{
+    sky_segment *s = NULL;
+    int rc = open_segment(t, &s, e);
+    if (!rc)
+        rc = sky_reader_open(&t->stream, t->cli->args, t->cli->nargs, NULL, e);
+    if (!rc) {
+        sky_reader_threads(t->stream, t->cli->threads);
+        rc = open_output(t, e);
+    }
+    if (!rc)
+        rc = segment_all(t, s, e);
+    sky_segment_close(s);
+    return rc;
+}
+
 static void close_all(tool *t)
 {
     sky_free(t->batch), sky_free(t->usable);
@@ -420,8 +486,6 @@ static int check_words(const sky_cli *cli, const options *o, sky_err *e)
         return sky_fail(e, SKY_EUSAGE, "--make-prompts writes a prompts file; --model and --prompts do not go with it");
     if (o->make_prompts < 0 && !o->model)
         return sky_fail(e, SKY_EUSAGE, "-m WEIGHTS is missing (try --help)");
-    if (o->make_prompts < 0 && !o->prompts)
-        return sky_fail(e, SKY_EUSAGE, "--prompts FILE is missing; --make-prompts makes one (try --help)");
     if (o->size % 128)
         return sky_fail(e, SKY_EUSAGE, "--size %" PRId64 ": expected a multiple of 128", o->size);
     return SKY_OK;
@@ -461,6 +525,7 @@ int main(int argc, char **argv)
                    .summary = "segment query samples from one labelled prompt each",
                    .usage = "sky-infer -m WEIGHTS --prompts FILE [options] SHARDS...\n"
                             "       sky-infer -m WEIGHTS --prompts FILE --prompt-shards FILE [options] < STREAM\n"
+                            "       sky-infer -m FINE-TUNED [options] [SHARDS...]\n"
                             "       sky-infer --make-prompts SEED [--protocol NAME] SHARDS... > FILE",
                    .details = "Predictions come in the order of the prompts file (of the stream, when queries are read from one).\n"
                               "--seed chooses the class slots.",
@@ -475,6 +540,8 @@ int main(int argc, char **argv)
     int rc = check_words(&cli, &t.o, &e);
     if (!rc && t.o.make_prompts >= 0) {
         rc = make_prompts(&t, &e);
+    } else if (!rc && !t.o.prompts) {
+        rc = segment(&t, &e);
     } else if (!rc) {
         t.o.label = t.o.label ? t.o.label : "label";
         rc = infer(&t, &e);

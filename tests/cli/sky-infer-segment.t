@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# sky-infer with a network that sky-train fine-tuned: no prompts, any size of picture, what its weights say is what it does.
+set -u
+B=${BUILD:-build}
+T=$(mktemp -d) || exit 1
+trap 'rm -rf "$T"' EXIT
+n=0
+ok() { n=$((n + 1)); if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; sed 's/^/# /' "$T/err" | tail -5; fi; }
+if [ ! -x "$B/bin/sky-ingest" ]; then
+    echo "1..0 # SKIP sky-ingest is missing"
+    exit 0
+fi
+"$B/bin/sky-ingest" -q -d toulouse examples/toulouse | "$B/bin/sky-tile" -q --size 128 --drop-empty | "$B/bin/sky-pack" -q -o "$T/tiles.sky"
+cat >"$T/run.yaml" <<YAML
+task: segment
+model: tiny
+steps: 4
+batch: 2
+data: {train: [$T/tiles.sky], val: [$T/tiles.sky]}
+augment: {crop: 128}
+segment: {backbone: swin, field: hr, bands: [B, G, R, NIR], classes: 4, neck_dim: 16, head_channels: 16, aux_channels: 8, ignore_labels: [0]}
+normalise: {hr: {mean: [400, 400, 400, 400], std: [200, 200, 200, 200]}}
+optimizer: {lr: 1.0e-3}
+schedule: {warmup: 1}
+YAML
+"$B/bin/sky-train" -q --out "$T/run" "$T/run.yaml" 2>"$T/err"
+ok $? "a network is trained"
+net=$T/run/last.safetensors
+"$B/bin/sky-infer" -m "$net" "$T/tiles.sky" 2>"$T/err" | "$B/bin/sky-pack" -q -o "$T/pred.sky"
+ok $? "it segments shards without prompts"
+[ "$("$B/bin/sky-pack" --list "$T/pred.sky" | grep -c 'pred U8\[128,128\]')" = "$("$B/bin/sky-pack" --list "$T/tiles.sky" | wc -l)" ]
+ok $? "a map for every picture, at its size"
+"$B/bin/sky-infer" -m "$net" --threads 1 <"$T/tiles.sky" 2>"$T/err" | "$B/bin/sky-pack" -q -o "$T/again.sky"
+cmp -s <("$B/bin/sky-pack" --cat "$T/pred.sky" | tail -n +2 | sha256sum) <("$B/bin/sky-pack" --cat "$T/again.sky" | tail -n +2 | sha256sum)
+ok $? "the same from a stream with one thread"
+"$B/bin/sky-score" --json --labels "$T/tiles.sky" <"$T/pred.sky" >"$T/score.json" 2>"$T/err" && python3 - "$T/score.json" "$T/run/log.jsonl" <<'PY' >"$T/err" 2>&1
+import json, sys
+score = json.load(open(sys.argv[1]))
+val = [json.loads(l)["val"] for l in open(sys.argv[2]) if '"val"' in l][-1]
+def find(o):
+    if isinstance(o, dict):
+        if "pixel_accuracy" in o: return o["pixel_accuracy"]
+        return next((v for v in map(find, o.values()) if v is not None), None)
+got = find(score)
+assert got is not None and abs(got - val["accuracy"]) < 1e-6, (got, val)
+PY
+ok $? "sky-score finds the accuracy that validation found"
+"$B/bin/sky-pack" --extract tif -C "$T/tif" "$T/pred.sky" 2>"$T/err" && gdalinfo "$(ls "$T"/tif/*.tif | head -1)" 2>/dev/null | grep -q 32631
+[ $? = 0 ] || ! command -v gdalinfo >/dev/null
+ok $? "georeference is kept"
+"$B/bin/sky-infer" -m "$net" tests/data/none.sky >/dev/null 2>"$T/err"
+[ $? = 4 ]
+ok $? "an absent shard is status 4"
+"$B/tests/seed-weights" --config tiny -o "$T/one-shot.safetensors" && "$B/bin/sky-infer" -m "$T/one-shot.safetensors" "$T/tiles.sky" >/dev/null 2>"$T/err"
+[ $? = 2 ] && grep -q 'prompts FILE is missing' "$T/err"
+ok $? "the one-shot model still wants prompts"
+"$B/bin/sky-ingest" -q -d flood3i tests/data/flood3i 2>/dev/null | "$B/bin/sky-infer" -m "$net" >/dev/null 2>"$T/err"
+[ $? = 3 ] && grep -q "field 'hr'" "$T/err"
+ok $? "other bands are an error that names sample and field"
+echo "1..$n"
