@@ -110,8 +110,8 @@ static int find_classes(sky_finetune *s, const sky_sample *x, sky_err *e)
         if (v >= 0 && v <= 255)
             s->index_of[v] = SKY_IGNORE;
     }
-    if (s->o.ignore_zero)
-        s->index_of[0] = SKY_IGNORE;
+    for (int i = 0; i < s->o.nignored; i++)
+        s->index_of[(uint8_t)s->o.ignored[i]] = SKY_IGNORE;
     if (table && !(s->table = sky_json_copy(table)))
         return sky_fail(e, SKY_ENOMEM, "out of memory");
     for (int i = 0; !rc && i < s->o.nclasses; i++)

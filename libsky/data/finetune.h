@@ -32,7 +32,8 @@ typedef struct {
     const json_t *normal;   /* from the config (data/normal.h), in the order of `bands`; NULL: from the data */
     const int *classes;     /* value of each class index; NULL: the class table without ignored ones, else values as they are */
     int nclasses;
-    int ignore_zero;        /* label 0 is no class */
+    const double *ignored;  /* further labels that are no class */
+    int nignored;
 } sky_finetune_opts;
 
 extern const sky_finetune_opts sky_finetune_default;

@@ -150,7 +150,7 @@ int sky_normal_find(sky_normal **out, const json_t *config, const json_t *meta, 
     if (rc < 0)
         return rc;
     if (!config && !rc)
-        return sky_fail(e, SKY_ECORRUPT, "field '%s': no mean and std, neither in the configuration nor in the data; sky-pack --stat --json prints them, for the configuration's 'normal'", name);
+        return sky_fail(e, SKY_ECORRUPT, "field '%s': no mean and std, neither in the configuration nor in the data; sky-pack --stat --json prints them, for the configuration", name);
     if (bands && all->band)
         return choose(out, all, name, bands, nbands, e);
     if (bands && all->n != nbands) {

@@ -57,7 +57,7 @@ static int open_source(segment *s, source *to, const sky_names *patterns, const 
     sky_finetune_opts o = sky_finetune_default;
     o.seed = (uint64_t)r->seed;
     o.validation = validation;
-    o.size = (int)r->augment.crop[0];
+    o.size = (int)r->augment.crop;
     o.cap = r->augment.class_max;
     o.tries = (int)r->augment.crop_tries;
     o.flip = r->augment.flip;
@@ -67,8 +67,8 @@ static int open_source(segment *s, source *to, const sky_names *patterns, const 
     o.nbands = r->segment.bands.n;
     o.classes = s->values;
     o.nclasses = s->values ? (int)r->segment.classes : 0;
-    for (int i = 0; i < r->segment.ignore_labels.n; i++)
-        o.ignore_zero |= r->segment.ignore_labels.v[i] == 0;
+    o.ignored = r->segment.ignore_labels.v;
+    o.nignored = r->segment.ignore_labels.n;
     int rc = sky_fit_inputs_open(&to->in, patterns, what, e);
     if (!rc)
         rc = run_normal(s, &to->normal, e);
@@ -364,13 +364,13 @@ static void set_config(segment *s)
 static int fix_classes(segment *s, sky_err *e)
 {
     int n = sky_finetune_classes(s->train.sampler);
-    if (n > (int)s->r->segment.classes)
+    if (n != (int)s->r->segment.classes)
         return sky_fail(e, SKY_EUSAGE, "segment.classes: %d outputs, but the samples of data.train have %d classes", (int)s->r->segment.classes, n);
     s->values = sky_alloc((size_t)s->r->segment.classes * sizeof *s->values);
     if (!s->values)
         return sky_fail(e, SKY_ENOMEM, "out of memory");
     for (int i = 0; i < (int)s->r->segment.classes; i++)
-        s->values[i] = i < n ? sky_finetune_class_value(s->train.sampler, i) : -1;
+        s->values[i] = sky_finetune_class_value(s->train.sampler, i);
     return SKY_OK;
 }
 

@@ -234,8 +234,6 @@ static void fill_in(sky_run *r)
     take(&r->optimizer.weight_decay, pre ? m->weight_decay : 0);
     take(&r->optimizer.clip, pre ? m->clip_norm : 0);
     take(&r->rules.layer_decay, pre ? m->layer_decay : 1);
-    if (r->augment.ncrop == 1)
-        r->augment.crop[1] = r->augment.crop[0];
     r->schedule.total = r->schedule.total ? r->schedule.total : (uint64_t)r->steps;
     if (r->schedule.warmup == UINT64_MAX)
         r->schedule.warmup = r->schedule.total / 10 < 1000 ? r->schedule.total / 10 : 1000;
@@ -253,7 +251,7 @@ static int check_segment(const reader *x)
     if (!rc)
         rc = required(x, "segment.bands", r->segment.bands.n > 0);
     if (!rc)
-        rc = required(x, "augment.crop", r->augment.ncrop > 0);
+        rc = required(x, "augment.crop", r->augment.crop > 0);
     if (!rc && r->segment.neck_scales.n != (r->segment.swin ? 4 : r->model.vit_nout))
         rc = refuse(x, SKY_ECORRUPT, "segment.neck_scales", "expected one per level of the backbone, %d, found %d", r->segment.swin ? 4 : r->model.vit_nout, r->segment.neck_scales.n);
     if (!rc && r->segment.class_weight.n && r->segment.class_weight.n != r->segment.classes)

@@ -41,9 +41,8 @@ typedef struct {
     struct { sky_names train, val; int64_t side, repeat, prefetch; } data;
     struct { sky_reals mean, std; } normalise[3]; /* hr, s2, s1 */
     struct {
-        double flip, half_mask;      /* half_mask: pretraining */
-        int64_t crop[2], crop_tries; /* segmentation: height, width; 0: whole tiles */
-        int ncrop;
+        double flip, half_mask;      /* of segmentation, of pretraining */
+        int64_t crop, crop_tries; /* of segmentation: side of the crop */
         double class_max;
     } augment;
     struct {
@@ -56,7 +55,7 @@ typedef struct {
         int swin;        /* backbone: Swin, else ViT */
         const char *field;
         sky_names bands;
-        int64_t classes, dates, neck_dim, head_channels, aux_channels, ignore;
+        int64_t classes, dates, neck_dim, head_channels, aux_channels;
         sky_reals neck_scales, ignore_labels, class_weight;
         double aux_weight, dropout, drop_path;
         int patch_bias, sigmoid;

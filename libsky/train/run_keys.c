@@ -44,7 +44,7 @@ const sky_run_key sky_run_keys[] = {
 
     REAL("augment.flip", augment.flip, 0, 1),
     REAL("augment.half_mask", augment.half_mask, 0, 1),
-    INTS("augment.crop", augment.crop, augment.ncrop, 2, 1, 65536),
+    INT("augment.crop", augment.crop, 1, 65536),
     INT("augment.crop_tries", augment.crop_tries, 1, 1000),
     REAL("augment.class_max", augment.class_max, 0, 1),
 
@@ -83,7 +83,6 @@ const sky_run_key sky_run_keys[] = {
     REAL("segment.dropout", segment.dropout, 0, 0.999),
     REAL("segment.drop_path", segment.drop_path, 0, 0.999),
     WORD("segment.loss", segment.sigmoid, "softmax", "sigmoid"),
-    INT("segment.ignore", segment.ignore, 0, 255),
     REALS("segment.ignore_labels", segment.ignore_labels, SKY_RUN_CLASSES, 0, 255),
     REALS("segment.class_weight", segment.class_weight, SKY_RUN_CLASSES, 0, 1e6),
 
@@ -103,7 +102,7 @@ const sky_run sky_run_defaults = {
     .optimizer = {.name = SKY_ADAMW, .lr = NAN, .betas = {0.9, 0.999}, .eps = 1e-8, .momentum = 0.9, .weight_decay = NAN, .clip = NAN},
     .schedule = {.kind = SKY_LR_POLY, .warmup = UINT64_MAX, .start = 0, .end = 0, .power = 1},
     .rules = {.layer_decay = NAN},
-    .segment = {.field = "s2", .neck_dim = 512, .head_channels = 512, .aux_channels = 256, .aux_weight = 0.4, .dropout = 0.1, .ignore = 255},
+    .segment = {.field = "s2", .neck_dim = 512, .head_channels = 512, .aux_channels = 256, .aux_weight = 0.4, .dropout = 0.1},
     .validate = {.every = {500}, .n = 1},
     .checkpoint = {.every = 1000, .keep = 3},
     .log = {.every = 10, .curves = 1},

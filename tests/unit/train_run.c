@@ -75,7 +75,7 @@ static void segmentation(void)
 {
     sky_run r;
     OK(parse(&r, segment) == 0, "segmentation: %s", e.msg);
-    OK(r.model.vit_img[0] == 16 && r.model.vit_dim == 24 && r.augment.crop[0] == 64 && r.augment.crop[1] == 64 && r.segment.neck_scales.n == 4 && r.segment.neck_scales.v[3] == 1 && r.segment.sigmoid && r.optimizer.name == SKY_SGD, "keys of every kind");
+    OK(r.model.vit_img[0] == 16 && r.model.vit_dim == 24 && r.augment.crop == 64 && r.segment.neck_scales.n == 4 && r.segment.neck_scales.v[3] == 1 && r.segment.sigmoid && r.optimizer.name == SKY_SGD, "keys of every kind");
     OK(r.segment.bands.n == 3 && !strcmp(r.segment.bands.v[2], "B4") && r.data.train.n == 2 && r.segment.class_weight.v[3] == 4, "lists");
     static const uint64_t yes[] = {100, 1000, 5000, 9000, 10000}, no[] = {0, 50, 1100, 4000, 5100};
     int good = 1;
