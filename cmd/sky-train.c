@@ -35,7 +35,8 @@ typedef struct {
     sky_checkpoints dir;
     sky_checkpoint from;  /* what is resumed; weights NULL: nothing */
     json_t *description, *metadata, *provenance;
-    sky_log *log;         /* rank 0 only */
+    sky_log *log;         /* rank 0 only, as is progress */
+    sky_progress *progress;
     char *log_path, *curves;
 } tool;
 
@@ -67,8 +68,11 @@ static void catch_signals(void)
     struct sigaction a = {.sa_handler = ask, .sa_flags = (int)SA_RESETHAND}; /* a second one ends it at once */
     sigemptyset(&a.sa_mask);
     const int ending[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1};
-    for (unsigned i = 0; i < sizeof ending / sizeof *ending; i++)
-        sigaction(ending[i], &a, NULL);
+    for (unsigned i = 0; i < sizeof ending / sizeof *ending; i++) {
+        struct sigaction old; /* what the parent ignores (nohup) stays ignored */
+        if (sigaction(ending[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+            sigaction(ending[i], &a, NULL);
+    }
 }
 
 static int wants_stop(void *arg) { return (void)arg, asked != 0; }
@@ -84,16 +88,33 @@ static int load_all(tool *t, const char *path, sky_err *e)
     return rc;
 }
 
+static int holds(const sky_weights *w, const char *head)
+{
+    int i = 0, n = sky_weights_count(w);
+    while (i < n && strncmp(sky_weights_at(w, i)->name, head, strlen(head)))
+        i++;
+    return i < n;
+}
+
+/* With dates the one-shot model's fusion transformer goes along, as far as its tensors fit. */
 static int transfer(tool *t, sky_params *ps, sky_err *e)
 {
-    sky_transfer_opts o = {.from = t->run.start.prefix ? t->run.start.prefix : "", .to = t->run.start.prefix ? "backbone." : "",
-                           .source_bands = t->run.start.bands.v, .bands = t->run.segment.bands.v, .cfg = &t->run.model, .note = say_line, .arg = t};
+    const char *prefix = t->run.start.prefix;
+    sky_transfer_opts o = {.from = prefix ? prefix : "", .to = prefix ? "backbone." : "", .source_bands = t->run.start.bands.v,
+                           .bands = t->run.segment.bands.v, .cfg = &t->run.model, .note = say_line, .arg = t};
     int rc = sky_params_init(ps, (uint64_t)t->run.seed, t->cli->threads, e);
     if (!rc)
         rc = sky_weights_open(&t->weights, t->run.start.from, e);
     if (!rc && (rc = sky_transfer(ps, t->weights, &o, e)) < 0)
         return sky_wrap(e, "%s", t->run.start.from);
-    return rc < 0 ? rc : SKY_OK;
+    if (rc < 0 || !prefix || !t->run.segment.dates || !holds(t->weights, "fusion."))
+        return rc < 0 ? rc : SKY_OK;
+    o.from = "fusion.";
+    o.to = "neck.fusion_transformer.";
+    rc = sky_transfer(ps, t->weights, &o, e);
+    if (rc == SKY_EUSAGE)
+        say_line(t, e->msg); /* none fits: it starts at random, as the lines above say */
+    return rc < 0 && rc != SKY_EUSAGE ? sky_wrap(e, "%s", t->run.start.from) : SKY_OK;
 }
 
 static int start_weights(tool *t, sky_err *e)
@@ -110,17 +131,19 @@ static int start_weights(tool *t, sky_err *e)
 
 static int find_checkpoint(tool *t, sky_err *e)
 {
+    sky_checkpoints dir = t->dir;
+    dir.note = say_line; /* checkpoints that are passed over */
     if (!t->resume) {
         sky_checkpoint there = {0};
-        int rc = sky_checkpoint_latest(&t->dir, &there, e);
+        int rc = sky_checkpoint_latest(&dir, &there, e);
         if (rc == 1)
             rc = sky_fail(e, SKY_EUSAGE, "%s: holds a run already (step %" PRIu64 "); --resume latest goes on with it, --out names another place", t->dir.dir, there.step);
         sky_checkpoint_close(&there);
         return rc;
     }
     if (strcmp(t->resume, "latest"))
-        return sky_checkpoint_open(&t->dir, t->resume, &t->from, e);
-    int rc = sky_checkpoint_latest(&t->dir, &t->from, e);
+        return sky_checkpoint_open(&dir, t->resume, &t->from, e);
+    int rc = sky_checkpoint_latest(&dir, &t->from, e);
     if (!rc && first(t))
         sky_warn(t->cli, "%s: no checkpoint yet, the run begins", t->dir.dir);
     return rc < 0 ? rc : SKY_OK;
@@ -156,16 +179,24 @@ static int restore(tool *t, sky_err *e)
 
 static int64_t clamp(int64_t x, int64_t a, int64_t b) { return x < a ? a : x > b ? b : x; }
 
+/* This rank's share of [a, b) comes from the device first. */
 static int gather(void *arg, sky_state *s, const sky_tensor *part, int64_t a, int64_t b, float *host, sky_err *e)
 {
     tool *t = arg;
     int n = t->comm->ranks, me = t->comm->rank;
     int64_t *cut = sky_alloc((size_t)(n + 1) * sizeof *cut);
-    if (!cut)
-        return sky_fail(e, SKY_ENOMEM, "out of memory");
-    for (int r = 0; r <= n; r++)
+    for (int r = 0; cut && r <= n; r++)
         cut[r] = clamp(sky_state_cut(s, r), a, b) - a;
-    int rc = sky_comm_collect(t->comm, (const float *)part->data + (cut[me] + a - s->from), host, cut, e);
+    int64_t mine = cut ? cut[me + 1] - cut[me] : 0;
+    float *share = cut ? sky_alloc((size_t)mine * sizeof *share + 1) : NULL;
+    int rc = share ? SKY_OK : sky_fail(e, SKY_ENOMEM, "out of memory");
+    if (!rc && mine) {
+        sky_tensor from = {.data = (float *)part->data + (cut[me] + a - s->from), .dtype = SKY_F32, .ndim = 1, .shape = {mine}};
+        rc = t->ctx.be->get(t->ctx.dev, share, &from, e);
+    }
+    if (!rc)
+        rc = sky_comm_collect(t->comm, share, host, cut, e);
+    sky_free(share);
     sky_free(cut);
     return rc;
 }
@@ -219,11 +250,12 @@ static int on_step(void *arg, const sky_fit_step *s, sky_err *e)
         l.loss[l.n] = s->pass->parts[i].value;
     }
     sky_log_add(t->log, &l);
-    if (!sky_run_logs(&t->run, s->step))
-        return SKY_OK;
-    int rc = sky_log_interval(t->log, s->step, e);
-    if (!rc && !t->cli->quiet)
+    int rc = SKY_OK;
+    if (sky_run_logs(&t->run, s->step) && !(rc = sky_log_interval(t->log, s->step, e))) {
+        sky_progress_text(t->progress, sky_log_text(t->log));
         sky_note(t->cli, "step %" PRIu64 " of %" PRId64 ": %s", s->step, t->run.steps, sky_log_text(t->log));
+    }
+    sky_progress_add(t->progress, 1, 0);
     return rc;
 }
 
@@ -386,7 +418,10 @@ static int train(tool *t, sky_err *e)
     if (rc)
         return rc;
     catch_signals();
+    if (first(t))
+        t->progress = sky_progress_begin(t->cli, "steps", (uint64_t)t->run.steps - t->from.step);
     rc = sky_fit_run(t->fit, &(sky_fit_hooks){t, on_step, on_quality, on_save, wants_stop}, e);
+    sky_progress_end(t->progress);
     if (rc == 1) {
         if (first(t))
             sky_warn(t->cli, "stopped as asked; --resume latest goes on");
@@ -434,7 +469,7 @@ int main(int argc, char **argv)
                    .details = "RUN.yaml is described in sky-run(5). On SIGINT, SIGTERM, SIGHUP and SIGUSR1 the step at hand is finished, a\n"
                               "checkpoint is written, and the program ends; a second signal ends it at once.",
                    .opts = opts,
-                   .takes = SKY_TAKES_THREADS | SKY_TAKES_PROVENANCE | SKY_TAKES_KEEP_GOING,
+                   .takes = SKY_TAKES_THREADS | SKY_TAKES_PROGRESS | SKY_TAKES_PROVENANCE | SKY_TAKES_KEEP_GOING,
                    .extra_version = versions};
     t.cli = &cli;
     int status = sky_cli_begin(&cli, argc, argv);

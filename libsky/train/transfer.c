@@ -245,7 +245,7 @@ static void left_out(const job *j)
             say(j, "'%s': left out: the model has no '%s'", name, mine);
     }
     if (others)
-        say(j, "%d tensors of the file are outside '%s' and left out", others, j->o->from);
+        say(j, "%d tensors of the file are outside '%s'", others, j->o->from);
 }
 
 static void read_grid(job *j)
