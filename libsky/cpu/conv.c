@@ -46,15 +46,23 @@ static void pack_a(const sky_mm *mm, void *dst, int64_t row, int rows, int64_t k
  * as they lie, one element per unit, then rows of the buffer are copied, or joined to pairs, in the panel's order. */
 enum { CHANNELS = 16, MOST_TAPS = 25 };
 
+/* Eight at a time, so that the compiler makes vectors of it; nr is a multiple of 8 in every set. */
+static void join_pairs(uint32_t *restrict d, const uint32_t *restrict low, const uint32_t *restrict high, int nr)
+{
+    for (int i = 0; i < nr; i += 8)
+        for (int j = i; j < i + 8; j++)
+            d[j] = low[j] >> 16 | high[j];
+}
+
 static void copy_tap(uint32_t *d, const uint32_t *from, int nr, int taps, int pair, int channels)
 {
+    static const uint32_t none[SKY_GEMM_NR]; /* the missing half of the last pair */
     for (int c = 0; c < channels; c += pair ? 2 : 1, d += nr) {
-        const uint32_t *one = from + c * taps * nr, *two = c + 1 < channels ? one + taps * nr : NULL;
+        const uint32_t *one = from + c * taps * nr;
         if (!pair)
             memcpy(d, one, (size_t)nr * sizeof *d);
         else
-            for (int i = 0; i < nr; i++)
-                d[i] = one[i] >> 16 | (two ? two[i] : 0);
+            join_pairs(d, one, c + 1 < channels ? one + taps * nr : none, nr);
     }
 }
 
