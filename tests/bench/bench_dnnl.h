@@ -1,5 +1,11 @@
 /* bench_dnnl.h -- oneDNN 2.x as the peer of bench_gemm.c; part of that file. Bias and activation are its post-operations,
- * a residual its sum operation (y is the residual then, and grows from run to run, which costs nothing). */
+ * a residual its sum operation (y is the residual then, and grows from run to run, which costs nothing). Three ways:
+ *   plain   weights as they lie, for products only: a small convolution with such weights had not ended after a minute
+ *   packed  weights packed beforehand
+ *   behind  what oneDNN behind our interface would be: F32 activations that it rounds first where weights are BF16, and for
+ *           convolution weights that it packs first. The same as plain for F32 products
+ * In the other two BF16 ways activations are BF16 beforehand. Always one thread, from the making of the primitive on: a
+ * convolution made for two runs on two, whatever is set later. */
 #ifndef SKY_BENCH_DNNL_H
 #define SKY_BENCH_DNNL_H
 
@@ -7,14 +13,16 @@
 
 void omp_set_num_threads(int n); /* its thread runtime */
 
+enum { PEER_PLAIN, PEER_PACKED, PEER_BEHIND };
+
 typedef struct {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     dnnl_primitive_desc_t pd;
     dnnl_primitive_t prim;
-    dnnl_memory_t x, w, packed, bias, y;
+    dnnl_primitive_t round, pack; /* of every run, or NULL */
+    dnnl_memory_t x, xf, w, packed, bias, y;
     uint16_t *xh; /* BF16 copy of the activations */
-    int threads;
 } peer;
 
 static dnnl_memory_t peer_memory(peer *p, const dnnl_memory_desc_t *d, void *data)
@@ -72,53 +80,79 @@ static dnnl_status_t peer_describe(peer *p, int c, int bf16, int packed, dnnl_me
     return rc ? rc : dnnl_primitive_create(&p->prim, p->pd);
 }
 
-static int peer_pack(peer *p)
+static int peer_reorder(peer *p, const dnnl_memory_desc_t *from, const dnnl_memory_desc_t *to, dnnl_primitive_t *prim)
 {
     dnnl_primitive_desc_t pd = NULL;
-    dnnl_primitive_t reorder = NULL;
-    const dnnl_memory_desc_t *from, *to = dnnl_primitive_desc_query_md(p->pd, dnnl_query_weights_md, 0);
-    dnnl_memory_get_memory_desc(p->w, &from);
-    p->packed = peer_memory(p, to, DNNL_MEMORY_ALLOCATE);
-    int ok = p->packed && !dnnl_reorder_primitive_desc_create(&pd, from, p->engine, to, p->engine, NULL) && !dnnl_primitive_create(&reorder, pd);
-    dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, p->w}, {DNNL_ARG_TO, p->packed}};
-    ok = ok && !dnnl_primitive_execute(reorder, p->stream, 2, args) && !dnnl_stream_wait(p->stream);
-    dnnl_primitive_destroy(reorder);
+    int ok = !dnnl_reorder_primitive_desc_create(&pd, from, p->engine, to, p->engine, NULL) && !dnnl_primitive_create(prim, pd);
     dnnl_primitive_desc_destroy(pd);
     return ok;
 }
 
-static int peer_open(peer *p, work *w, int packed, int threads)
+static int peer_move(peer *p, dnnl_primitive_t prim, dnnl_memory_t from, dnnl_memory_t to)
 {
-    *p = (peer){.threads = threads};
-    dnnl_memory_desc_t d[4];
+    dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}};
+    return !dnnl_primitive_execute(prim, p->stream, 2, args) && !dnnl_stream_wait(p->stream);
+}
+
+static int peer_pack(peer *p, const dnnl_memory_desc_t *from)
+{
+    const dnnl_memory_desc_t *to = dnnl_primitive_desc_query_md(p->pd, dnnl_query_weights_md, 0);
+    p->packed = peer_memory(p, to, DNNL_MEMORY_ALLOCATE);
+    return p->packed && peer_reorder(p, from, to, &p->pack) && peer_move(p, p->pack, p->w, p->packed);
+}
+
+static int peer_has(int c, int bf16, int way)
+{
+    return !cases[c].what && (way == PEER_PACKED || (way == PEER_PLAIN ? !cases[c].h : bf16 || cases[c].h));
+}
+
+static int peer_open(peer *p, work *w, int way)
+{
+    *p = (peer){0};
+    dnnl_memory_desc_t d[4], xf;
+    int packed = way == PEER_PACKED || cases[w->c].h;
     int64_t nx = cases[w->c].m * cases[w->c].k;
     if (dnnl_engine_create(&p->engine, dnnl_cpu, 0) || dnnl_stream_create(&p->stream, p->engine, dnnl_stream_default_flags))
         return 0;
     if (w->bf16 && (p->xh = sky_alloc((size_t)nx * 2)))
         for (int64_t i = 0; i < nx; i++)
             p->xh[i] = sky_f32_to_bf16(w->x[i]);
-    omp_set_num_threads(threads);
+    omp_set_num_threads(1);
     if ((w->bf16 && !p->xh) || peer_describe(p, w->c, w->bf16, packed, d))
         return 0;
     p->x = peer_memory(p, &d[0], w->bf16 ? (void *)p->xh : w->x);
     p->w = peer_memory(p, &d[1], w->w);
     p->bias = peer_memory(p, &d[2], w->shift);
     p->y = peer_memory(p, &d[3], w->y);
-    return p->x && p->w && p->bias && p->y && (!packed || peer_pack(p));
+    if (!p->x || !p->w || !p->bias || !p->y || (packed && !peer_pack(p, &d[1])))
+        return 0;
+    if (way == PEER_PACKED) {
+        dnnl_primitive_destroy(p->pack);
+        p->pack = NULL;
+    }
+    if (way != PEER_BEHIND || !w->bf16)
+        return 1;
+    xf = d[0];
+    xf.data_type = dnnl_f32;
+    p->xf = peer_memory(p, &xf, w->x);
+    return p->xf && peer_reorder(p, &xf, &d[0], &p->round);
 }
 
 static int peer_fn(void *arg, sky_pool *pool)
 {
     peer *p = arg;
-    omp_set_num_threads(pool ? p->threads : 1);
+    (void)pool;
+    if ((p->round && !peer_move(p, p->round, p->xf, p->x)) || (p->pack && !peer_move(p, p->pack, p->w, p->packed)))
+        return 1;
     dnnl_exec_arg_t args[] = {{DNNL_ARG_SRC, p->x}, {DNNL_ARG_WEIGHTS, p->packed ? p->packed : p->w}, {DNNL_ARG_BIAS, p->bias}, {DNNL_ARG_DST, p->y}};
     return dnnl_primitive_execute(p->prim, p->stream, 4, args) || dnnl_stream_wait(p->stream);
 }
 
 static void peer_close(peer *p)
 {
-    dnnl_memory_destroy(p->x), dnnl_memory_destroy(p->w), dnnl_memory_destroy(p->packed), dnnl_memory_destroy(p->bias), dnnl_memory_destroy(p->y);
+    dnnl_memory_destroy(p->x), dnnl_memory_destroy(p->xf), dnnl_memory_destroy(p->w), dnnl_memory_destroy(p->packed), dnnl_memory_destroy(p->bias), dnnl_memory_destroy(p->y);
     dnnl_primitive_destroy(p->prim);
+    dnnl_primitive_destroy(p->round), dnnl_primitive_destroy(p->pack);
     dnnl_primitive_desc_destroy(p->pd);
     dnnl_stream_destroy(p->stream);
     dnnl_engine_destroy(p->engine);

@@ -1,8 +1,10 @@
 /* Matrix products and convolutions on the model's shapes, as fractions of the peak loop run beside them:
- *   bench_gemm [-q] [-t THREADS] [WORD...]    only lines whose name contains one of WORD; -q: own numbers only
- * "1 thread" is CPU time, "all" is wall time of all threads. oneDNN, where its header was found at build time, gets its
- * weights plain and packed beforehand (ours are always plain: packing is inside the measured time), and BF16
- * activations (ours are F32 and rounded inside). Best of several runs that alternate with the peak loop. */
+ *   bench_gemm [-q] [-1] [-d f32|bf16] [-t THREADS] [WORD...]
+ * Only lines whose name contains one of WORD; -q: own numbers only, -1: one thread only. "1 thread" is CPU time, "all" is wall
+ * time of all threads (ours only): best of several runs, as a fraction of the best peak loop. oneDNN, where its header was found at build
+ * time, takes turns with ours in every round; behind its rate stands the median over the rounds of our speed over its
+ * speed, of one thread by CPU time, with the smallest and largest; not for gradients. Ours always reads plain weights and F32
+ * activations: packing and rounding are inside the measured time. What oneDNN gets is said in bench_dnnl.h. */
 #include "base/dtype.h"
 #include "base/mem.h"
 #include "cpu/conv.h"
@@ -32,6 +34,8 @@ static const struct {
     {"2048x3072x1024 qkv", 2048, 3072, 1024, 1, 0, 0, SKY_ACT_NONE, 0, FORWARD},
     {"2048x4096x1024 gelu", 2048, 4096, 1024, 1, 0, 0, SKY_ACT_GELU, 0, FORWARD},
     {"32x4096x1024 gelu", 32, 4096, 1024, 1, 0, 0, SKY_ACT_GELU, 0, FORWARD},
+    {"32x3072x1024 qkv", 32, 3072, 1024, 1, 0, 0, SKY_ACT_NONE, 0, FORWARD},
+    {"32x1024x4096 residual", 32, 1024, 4096, 1, 0, 0, SKY_ACT_NONE, 1, FORWARD},
     {"conv3 512-512 256x128 relu", 32768, 512, 512, 9, 256, 128, SKY_ACT_RELU, 0, FORWARD},
     {"conv3 2560-512 256x128 relu", 32768, 512, 2560, 9, 256, 128, SKY_ACT_RELU, 0, FORWARD},
     {"conv3 3840-512 32x16 relu", 512, 512, 3840, 9, 32, 16, SKY_ACT_RELU, 0, FORWARD},
@@ -124,63 +128,108 @@ static int ours(work *w, sky_pool *pool)
 #include "bench_dnnl.h"
 #endif
 
-/* Best of own runs over best of the peak loops that ran between them. */
+enum { ROUNDS = 15, WAYS = 4 };
+
+/* One who takes part: seconds of each round. */
 typedef struct {
-    double rate, peak;
-} score;
+    const char *name;
+    int (*fn)(void *, sky_pool *);
+    void *arg;
+    double cpu[ROUNDS], wall[ROUNDS];
+} way;
+
+static struct {
+    int quick, one; /* -q, -1 */
+    const char *dtype;
+} option;
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double least(const double *v, int n)
+{
+    double best = v[0];
+    for (int i = 1; i < n; i++)
+        best = v[i] < best ? v[i] : best;
+    return best;
+}
 
 static void keep(double *best, double v) { *best = v > *best ? v : *best; }
 
-static void measure(score *one, score *all, int (*fn)(void *, sky_pool *), void *arg, sky_pool *pool, double ops, int bf16)
+/* Rounds of everybody in turn, of the first (ours) with all threads too, until 4 CPU seconds are spent, at least 3; returns their number, best peak loops in peak[2]. */
+static int measure(way *w, int ways, sky_pool *pool, int bf16, double peak[2])
 {
-    if (fn(arg, NULL)) /* warm-up, and the first touch of scratch */
-        return;
-    double t0 = bench_wall();
-    for (int i = 0; i < 20 && (i < 3 || bench_wall() - t0 < 3.0); i++) {
-        keep(&one->peak, peak_one_core(bf16, 2));
-        double t = bench_cpu();
-        fn(arg, NULL);
-        keep(&one->rate, ops / (bench_cpu() - t) * 1e-9);
-        keep(&all->peak, peak_all_cores(pool, bf16, 1));
-        t = bench_wall();
-        fn(arg, pool);
-        keep(&all->rate, ops / (bench_wall() - t) * 1e-9);
+    int round = 0;
+    for (int i = 0; i < ways; i++)
+        w[i].fn(w[i].arg, NULL); /* the first touch of scratch */
+    double t0 = bench_cpu();
+    for (; round < ROUNDS && (round < 3 || bench_cpu() - t0 < 4.0); round++) {
+        keep(&peak[0], peak_one_core(bf16, 2));
+        for (int i = 0; i < ways; i++) {
+            double t = bench_clock(CLOCK_PROCESS_CPUTIME_ID); /* should a peer start threads, they count */
+            w[i].fn(w[i].arg, NULL);
+            w[i].cpu[round] = bench_clock(CLOCK_PROCESS_CPUTIME_ID) - t;
+        }
+        if (option.one)
+            continue;
+        keep(&peak[1], peak_all_cores(pool, bf16, 1));
+        double t = bench_wall();
+        w[0].fn(w[0].arg, pool);
+        w[0].wall[round] = bench_wall() - t;
     }
+    return round;
 }
 
-static void show(const char *who, score one, score all)
+/* Rates, and how fast ours was beside it. */
+static void show(const way *w, const way *own, int rounds, double gflop, const double peak[2])
 {
-    printf("%s %5.1f %3.0f%% | %5.1f %3.0f%%", who, one.rate, 100 * one.rate / one.peak, all.rate, 100 * all.rate / all.peak);
-    fflush(stdout);
+    double one = gflop / least(w->cpu, rounds), ratio[ROUNDS];
+    printf("%s %5.1f %3.0f%%", w->name, one, 100 * one / peak[0]);
+    if (w == own && !option.one) {
+        double all = gflop / least(w->wall, rounds);
+        printf(" | %5.1f %3.0f%%", all, 100 * all / peak[1]);
+    }
+    if (w == own)
+        return;
+    for (int i = 0; i < rounds; i++)
+        ratio[i] = w->cpu[i] / own->cpu[i];
+    qsort(ratio, (size_t)rounds, sizeof *ratio, by_value);
+    printf(" x%.2f (%.2f-%.2f)", ratio[rounds / 2], ratio[0], ratio[rounds - 1]);
 }
 
 static int ours_fn(void *w, sky_pool *pool) { return ours(w, pool); }
 
-static void line(int c, int bf16, sky_pool *pool, int quick)
+static void line(int c, int bf16, sky_pool *pool)
 {
     work w;
+    way ways[WAYS] = {{.name = "ours", .fn = ours_fn, .arg = &w}};
+    int n = 1;
+    double peak[2] = {0, 0};
     if (!prepare(&w, c, bf16)) {
         printf("%-28s out of memory\n", cases[c].name);
         drop(&w);
         return;
     }
-    score one = {0}, all = {0};
-    measure(&one, &all, ours_fn, &w, pool, operations(c), bf16);
-    printf("%-28s %-4s ", cases[c].name, bf16 ? "bf16" : "f32");
-    show("ours", one, all);
 #ifdef SKY_BENCH_DNNL
-    for (int packed = 0; packed < 2 && !quick && !cases[c].what; packed++) {
-        peer p;
-        score done = {0}, dall = {0};
-        if (peer_open(&p, &w, packed, sky_pool_threads(pool)))
-            measure(&done, &dall, peer_fn, &p, pool, operations(c), bf16);
-        peer_close(&p);
-        show(packed ? " || oneDNN packed" : " || oneDNN plain", done, dall);
-    }
-#else
-    (void)quick;
+    static const char *const names[] = {" || oneDNN plain", " || packed", " || behind"};
+    peer peers[WAYS - 1] = {{0}};
+    for (int i = 0; i < WAYS - 1 && !option.quick; i++)
+        if (peer_has(c, bf16, i) && peer_open(&peers[i], &w, i))
+            ways[n++] = (way){.name = names[i], .fn = peer_fn, .arg = &peers[i]};
 #endif
+    int rounds = measure(ways, n, pool, bf16, peak);
+    printf("%-28s %-4s %2d ", cases[c].name, bf16 ? "bf16" : "f32", rounds);
+    for (int i = 0; i < n; i++)
+        show(&ways[i], &ways[0], rounds, operations(c) * 1e-9, peak);
     printf("\n");
+    fflush(stdout);
+#ifdef SKY_BENCH_DNNL
+    for (int i = 0; i < WAYS - 1; i++)
+        peer_close(&peers[i]);
+#endif
     drop(&w);
 }
 
@@ -194,10 +243,14 @@ static int chosen(const char *name, char **word, int n)
 
 int main(int argc, char **argv)
 {
-    int threads = 0, quick = 0, at = 1;
+    int threads = 0, at = 1;
     for (; at < argc && argv[at][0] == '-'; at++)
         if (!strcmp(argv[at], "-q"))
-            quick = 1;
+            option.quick = 1;
+        else if (!strcmp(argv[at], "-1"))
+            option.one = 1;
+        else if (!strcmp(argv[at], "-d") && at + 1 < argc)
+            option.dtype = argv[++at];
         else if (!strcmp(argv[at], "-t") && at + 1 < argc)
             threads = atoi(argv[++at]);
     sky_pool *pool;
@@ -206,14 +259,14 @@ int main(int argc, char **argv)
         fprintf(stderr, "bench_gemm: %s\n", e.msg);
         return 4;
     }
-    printf("# %s, %d threads; GF/s and fraction of the peak loop: 1 thread | all\n", sky_cpu_level_name(sky_cpu_level_get()), sky_pool_threads(pool));
+    printf("# %s, %d threads; rounds, GF/s and fraction of the peak loop: 1 thread | all; xR: our speed / its speed\n", sky_cpu_level_name(sky_cpu_level_get()), sky_pool_threads(pool));
 #ifndef SKY_BENCH_DNNL
     printf("# oneDNN skipped: its header was not found when this was built\n");
 #endif
     for (int bf16 = 0; bf16 < 2; bf16++)
         for (int c = 0; c < CASES; c++)
-            if (chosen(cases[c].name, argv + at, argc - at))
-                line(c, bf16, pool, quick);
+            if (chosen(cases[c].name, argv + at, argc - at) && (!option.dtype || !strcmp(option.dtype, bf16 ? "bf16" : "f32")))
+                line(c, bf16, pool);
     sky_pool_close(pool);
     return 0;
 }
