@@ -354,6 +354,8 @@ static int open_run(tool *t, sky_err *e)
     if (t->run.batch % share)
         return sky_fail(e, SKY_EUSAGE, "%s: a batch of %" PRId64 " cannot be shared by %d ranks in %" PRId64 " parts", t->cli->args[0], t->run.batch, t->comm->ranks, t->run.accumulate);
     const char *out = t->out ? t->out : t->run.out;
+    if (!out && (t->dry_run || t->io_only))
+        return SKY_OK;
     if (!out)
         return sky_fail(e, SKY_EUSAGE, "no directory for the run: --out DIR, or 'out' in %s", t->cli->args[0]);
     t->dir = (sky_checkpoints){.dir = out, .keep = (int)t->run.checkpoint.keep, .gather = t->comm->ranks > 1 ? gather : NULL, .arg = t,
