@@ -207,8 +207,8 @@ check-slurm: setup ## the job scripts under a Slurm started for it (root, packag
 	@$(MAKE) --no-print-directory all $(BUILD)/tests/comm_ring
 	@BUILD=$(BUILD) prove tests/slurm.sh
 
-demo: setup ## real imagery from files to a score and a picture, in out/toulouse
-	@$(MAKE) --no-print-directory all $(BUILD)/tests/seed-weights
+demo: setup ## real imagery from files to scores and pictures, with a training on the way, in out/toulouse
+	@$(MAKE) --no-print-directory all $(BUILD)/tests/seed-weights $(BUILD)/tests/class_means
 	@$(MAKE) --no-print-directory -f pipelines/toulouse.mk BUILD=$(BUILD)
 
 asan: setup ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
