@@ -226,6 +226,8 @@ static int required(const reader *x, const char *key, int given) { return given 
 
 static void take(double *v, double otherwise) { *v = isnan(*v) ? otherwise : *v; }
 
+static int levels(const sky_run *r) { return r->segment.swin ? 4 : r->model.vit_nout; }
+
 static void fill_in(sky_run *r)
 {
     int pre = r->task == SKY_TASK_PRETRAIN;
@@ -238,7 +240,7 @@ static void fill_in(sky_run *r)
     if (r->schedule.warmup == UINT64_MAX)
         r->schedule.warmup = r->schedule.total / 10 < 1000 ? r->schedule.total / 10 : 1000;
     if (!r->segment.neck_scales.n)
-        for (int i = 0; i < m->vit_nout; i++)
+        for (int i = 0; i < levels(r); i++)
             r->segment.neck_scales.v[r->segment.neck_scales.n++] = 1;
 }
 
@@ -252,8 +254,8 @@ static int check_segment(const reader *x)
         rc = required(x, "segment.bands", r->segment.bands.n > 0);
     if (!rc)
         rc = required(x, "augment.crop", r->augment.crop > 0);
-    if (!rc && r->segment.neck_scales.n != (r->segment.swin ? 4 : r->model.vit_nout))
-        rc = refuse(x, SKY_ECORRUPT, "segment.neck_scales", "expected one per level of the backbone, %d, found %d", r->segment.swin ? 4 : r->model.vit_nout, r->segment.neck_scales.n);
+    if (!rc && r->segment.neck_scales.n != levels(r))
+        rc = refuse(x, SKY_ECORRUPT, "segment.neck_scales", "expected one per level of the backbone, %d, found %d", levels(r), r->segment.neck_scales.n);
     if (!rc && r->segment.class_weight.n && r->segment.class_weight.n != r->segment.classes)
         rc = refuse(x, SKY_ECORRUPT, "segment.class_weight", "expected one per class, %lld, found %d", (long long)r->segment.classes, r->segment.class_weight.n);
     return rc;
