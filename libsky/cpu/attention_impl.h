@@ -9,6 +9,7 @@
 
 typedef float vf __attribute__((vector_size(LANES * 4), may_alias));
 typedef int32_t vi __attribute__((vector_size(LANES * 4), may_alias));
+typedef uint32_t vu __attribute__((vector_size(LANES * 4), may_alias));
 #ifndef TARGET
 #define TARGET
 #endif
@@ -59,7 +60,7 @@ INLINE vf exp2_vector(vf x)
     y = FMA(y, f, SET1(0x1.ebf918p-3f));
     y = FMA(y, f, SET1(0x1.62e428p-1f));
     y = FMA(y, f, SET1(0x1.000002p+0f));
-    return (vf)((vi)y + ((vi)t << 23));
+    return (vf)((vu)y + ((vu)t << 23)); /* unsigned: not-a-number may overflow */
 }
 
 static void pack_tokens(void *dst, float *norm, float *tmp, const float *const *rows, int width, float scale, int unit)
