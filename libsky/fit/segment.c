@@ -40,7 +40,7 @@ static segment *self(sky_fit_task *t) { return (segment *)t; }
 static const segment *seen(const sky_fit_task *t) { return (const segment *)t; }
 
 /* ------------------------------------------------------------------ samples */
-/* HR is divided by 255 where the run or nothing else says how it is scaled: the constants of the released model. */
+/* The run's numbers for the trained field, in the units of the stored values; NULL where it gives none: the schema's count then. */
 static int run_normal(const segment *s, json_t **out, sky_err *e)
 {
     static const char *const names[3] = {"hr", "s2", "s1"};
