@@ -4,6 +4,8 @@
 #include <glob.h>
 #include <string.h>
 
+enum { BAD_ITEM_TRIES = 8 };
+
 static int expand(glob_t *g, const sky_names *patterns, const char *what, sky_err *e)
 {
     for (int i = 0; i < patterns->n; i++) {
@@ -60,4 +62,11 @@ int sky_fit_normal_json(json_t **out, const sky_reals *mean, const sky_reals *st
     json_decref(*out);
     *out = NULL;
     return sky_fail(e, SKY_ENOMEM, "out of memory");
+}
+
+int sky_fit_prefetch(sky_prefetch **out, sky_source from, const sky_fit_place *at, int depth, uint64_t first, uint64_t count, sky_err *e)
+{
+    sky_prefetch_opts o = {.threads = at->threads, .depth = depth, .first = first + (uint64_t)at->rank, .step = (uint64_t)at->ranks, .count = count,
+                           .tries = at->keep_going ? BAD_ITEM_TRIES : 0, .warn = at->warn, .warn_arg = at->warn_arg};
+    return sky_prefetch_open(out, &from, &o, e);
 }

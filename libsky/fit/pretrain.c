@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-enum { VALIDATION_ITEMS = 64, BAD_ITEM_TRIES = 8 };
+enum { VALIDATION_ITEMS = 64 };
 
 typedef struct {
     sky_fit_inputs in;
@@ -65,14 +65,9 @@ static void free_items(pretrain *p)
     }
 }
 
-/* Items first, first + ranks, ... of a source, on threads. */
-static int open_prefetch(pretrain *p, sky_prefetch **out, const source *s, uint64_t first, uint64_t count, sky_err *e)
+static int open_prefetch(const pretrain *p, sky_prefetch **out, const source *s, uint64_t first, uint64_t count, sky_err *e)
 {
-    sky_source from = sky_incontext_source(s->sampler);
-    sky_prefetch_opts o = {.threads = p->at->threads, .depth = (int)p->r->data.prefetch * p->n, .first = first + (uint64_t)p->at->rank,
-                           .step = (uint64_t)p->at->ranks, .count = count, .tries = p->at->keep_going ? BAD_ITEM_TRIES : 0,
-                           .warn = p->at->warn, .warn_arg = p->at->warn_arg};
-    return sky_prefetch_open(out, &from, &o, e);
+    return sky_fit_prefetch(out, sky_incontext_source(s->sampler), p->at, (int)p->r->data.prefetch * p->n, first, count, e);
 }
 
 static int seek(sky_fit_task *t, uint64_t batch, sky_err *e)

@@ -3,16 +3,9 @@
 #include "base/mem.h"
 #include "data/finetune.h"
 #include "fit/inputs.h"
-#include "nn/segmentor.h"
-#include "score/confusion.h"
-#include "score/metrics.h"
-#include "tensor/ops.h"
+#include "fit/segment_validate.h"
 
-#include <math.h>
-#include <stdio.h>
 #include <string.h>
-
-enum { BAD_ITEM_TRIES = 8 };
 
 typedef struct {
     sky_fit_inputs in;
@@ -83,21 +76,14 @@ static void close_source(source *s)
     sky_fit_inputs_close(&s->in);
 }
 
-static int open_prefetch(segment *s, sky_prefetch **out, const source *from, uint64_t first, uint64_t count, sky_err *e)
-{
-    sky_source src = sky_finetune_source(from->sampler);
-    sky_prefetch_opts o = {.threads = s->at->threads, .depth = (int)s->r->data.prefetch * s->n, .first = first + (uint64_t)s->at->rank,
-                           .step = (uint64_t)s->at->ranks, .count = count, .tries = s->at->keep_going ? BAD_ITEM_TRIES : 0,
-                           .warn = s->at->warn, .warn_arg = s->at->warn_arg};
-    return sky_prefetch_open(out, &src, &o, e);
-}
+static int depth(const segment *s) { return (int)s->r->data.prefetch * s->n; } /* crops prepared ahead */
 
 static int seek(sky_fit_task *t, uint64_t batch, sky_err *e)
 {
     segment *s = self(t);
     sky_prefetch_close(s->prefetch);
     s->prefetch = NULL;
-    return open_prefetch(s, &s->prefetch, &s->train, batch * (uint64_t)(s->n * s->at->ranks), 0, e);
+    return sky_fit_prefetch(&s->prefetch, sky_finetune_source(s->train.sampler), s->at, depth(s), batch * (uint64_t)(s->n * s->at->ranks), 0, e);
 }
 
 static void free_items(segment *s)
@@ -158,139 +144,11 @@ static int forward(sky_fit_task *t, sky_ctx *c, sky_fit_pass *out, sky_err *e)
     return SKY_OK;
 }
 
-/* ------------------------------------------------------------------ validation */
-/* Logits [h,w,classes] to the largest of each pixel; ties go to the smaller index. */
-static void argmax(uint8_t *out, const float *x, int64_t pixels, int classes)
-{
-    for (int64_t i = 0; i < pixels; i++, x += classes) {
-        int best = 0;
-        for (int k = 1; k < classes; k++)
-            best = x[k] > x[best] ? k : best;
-        out[i] = (uint8_t)best;
-    }
-}
-
-/* The class map of one whole picture, at its own size: U8 [h,w], the caller's; nothing in a dry run. */
-static int predict(segment *s, sky_ctx *c, const sky_finetune_item *it, uint8_t *out, sky_err *e)
-{
-    sky_tensor img = sky_upload(c, SKY_F32, 4, (int64_t[]){it->t, it->h, it->w, it->c}, it->img);
-    sky_seg_opts o = {0};
-    sky_seg_out y;
-    int rc = sky_seg_forward(s->m, c, img, sky_none, &o, &y, e);
-    if (rc)
-        return rc;
-    sky_tensor logits = sky_resize(c, y.logits, it->h, it->w, SKY_BILINEAR);
-    if (!c->err.code && !c->dry) {
-        float *x = sky_alloc((size_t)sky_bytes(&logits));
-        if (!x)
-            return sky_fail(e, SKY_ENOMEM, "out of memory");
-        sky_download(c, x, &logits);
-        argmax(out, x, (int64_t)it->h * it->w, s->seg.classes);
-        sky_free(x);
-    }
-    return c->err.code ? sky_fail(e, c->err.code, "%s", c->err.msg) : SKY_OK;
-}
-
-/* Pictures differ in size: the arena grows to the largest seen. */
-static int predict_in_room(segment *s, sky_ctx *c, const sky_finetune_item *it, uint8_t *out, sky_err *e)
-{
-    sky_ctx_dry(c);
-    int rc = predict(s, c, it, out, e);
-    size_t peak = c->peak;
-    if (!rc)
-        rc = sky_ctx_alloc(c, peak > c->size ? peak : c->size, e);
-    return rc ? rc : predict(s, c, it, out, e);
-}
-
-static int count_one(segment *s, sky_ctx *c, sky_finetune_item *it, sky_confusion *m, sky_err *e)
-{
-    uint64_t pixels = (uint64_t)it->h * (uint64_t)it->w;
-    uint8_t *map = sky_alloc(pixels);
-    int rc = map ? predict_in_room(s, c, it, map, e) : sky_fail(e, SKY_ENOMEM, "out of memory");
-    if (!rc)
-        sky_confusion_u8(m, it->labels, map, pixels);
-    sky_free(map);
-    return rc ? sky_wrap(e, "sample '%s'", it->name) : SKY_OK;
-}
-
-/* This rank's share of the validation samples. */
-static int count_all(segment *s, sky_ctx *c, sky_confusion *m, sky_err *e)
-{
-    uint64_t items = sky_finetune_items(s->val.sampler), rank = (uint64_t)s->at->rank, ranks = (uint64_t)s->at->ranks;
-    sky_prefetch *from = NULL;
-    if (rank >= items)
-        return SKY_OK;
-    int rc = open_prefetch(s, &from, &s->val, 0, (items - rank + ranks - 1) / ranks, e), got = 1;
-    while (!rc && got > 0) {
-        sky_finetune_item *it = NULL;
-        got = sky_prefetch_next(from, (void **)&it, e);
-        rc = got < 0 ? got : got ? count_one(s, c, it, m, e) : SKY_OK;
-        sky_finetune_free(it);
-    }
-    sky_prefetch_close(from);
-    return rc;
-}
-
-/* {"miou", "mf1", "accuracy", "iou": {CLASS: ...}} from counts n[label*k + predicted]. */
-static json_t *figures(const segment *s, const uint64_t *n, int k, double *miou)
-{
-    sky_mean iou = {0}, f1 = {0};
-    uint64_t right = 0, all = 0;
-    json_t *classes = json_object(), *o;
-    for (int i = 0; i < k; i++) {
-        sky_counts q = sky_counts_of(n, (uint32_t)k, NULL, (uint32_t)i);
-        sky_metrics f = sky_metrics_of(&q);
-        const char *name = sky_finetune_class_name(s->val.sampler, i);
-        char number[16];
-        snprintf(number, sizeof number, "%d", sky_finetune_class_value(s->val.sampler, i));
-        sky_mean_add(&iou, f.iou);
-        sky_mean_add(&f1, f.dice);
-        right += q.tp;
-        all += q.tp + q.fn;
-        if (isfinite(f.iou) && json_object_set_new(classes, name ? name : number, json_real(f.iou)))
-            return json_decref(classes), NULL;
-    }
-    *miou = sky_mean_get(&iou);
-    double mf1 = sky_mean_get(&f1);
-    o = json_pack("{s:f, s:f, s:f, s:o*}", "miou", isfinite(*miou) ? *miou : 0, "mf1", isfinite(mf1) ? mf1 : 0, "accuracy", all ? (double)right / (double)all : 0, "iou", classes);
-    return o;
-}
-
-/* Counts of classes 0..k-1, over all ranks: exact in double up to 2^53 pixels. */
-static int join(const segment *s, sky_confusion *m, sky_comm *k, uint64_t *n, sky_err *e)
-{
-    int classes = s->seg.classes;
-    const uint64_t *all = sky_confusion_counts(m);
-    double *v = sky_alloc((size_t)(classes * classes) * sizeof *v);
-    if (!v)
-        return sky_fail(e, SKY_ENOMEM, "out of memory");
-    for (int i = 0; i < classes * classes; i++)
-        v[i] = (double)all[(uint32_t)(i / classes) * m->side + (uint32_t)(i % classes)];
-    int rc = k->ranks > 1 ? sky_comm_sum(k, v, classes * classes, SKY_F64, e) : SKY_OK;
-    for (int i = 0; i < classes * classes; i++)
-        n[i] = (uint64_t)v[i];
-    sky_free(v);
-    return rc;
-}
-
 static int validate(sky_fit_task *t, sky_ctx *c, sky_comm *k, double *quality, json_t **details, sky_err *e)
 {
-    segment *s = self(t);
-    sky_confusion m = {0};
-    uint64_t *n = sky_calloc((size_t)(s->seg.classes * s->seg.classes), sizeof *n);
-    int rc = n ? sky_confusion_open(&m, e) : sky_fail(e, SKY_ENOMEM, "out of memory");
-    const sky_sync *sync = c->sync;
-    c->sync = NULL; /* shares differ in number; only the counts are joined */
-    if (!rc)
-        rc = count_all(s, c, &m, e);
-    c->sync = sync;
-    if (!rc)
-        rc = join(s, &m, k, n, e);
-    if (!rc && !(*details = figures(s, n, s->seg.classes, quality)))
-        rc = sky_fail(e, SKY_ENOMEM, "out of memory");
-    sky_confusion_close(&m);
-    sky_free(n);
-    return rc;
+    const segment *s = self(t);
+    sky_validation v = {.m = s->m, .sampler = s->val.sampler, .classes = s->seg.classes, .depth = depth(s), .at = s->at};
+    return sky_seg_validate(&v, c, k, quality, details, e);
 }
 
 /* ------------------------------------------------------------------ open, close */
