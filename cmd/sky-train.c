@@ -38,6 +38,7 @@ typedef struct {
     sky_log *log;         /* rank 0 only, as is progress */
     sky_progress *progress;
     char *log_path, *curves;
+    uint64_t done, unlabelled; /* steps, and those without a labelled pixel */
 } tool;
 
 static int first(const tool *t) { return t->comm->rank == 0; }
@@ -237,14 +238,31 @@ static int on_save(void *arg, sky_fit *f, uint64_t step, int best, sky_err *e)
 
 /* ---- log --------------------------------------------------------------------------------------------------------------- */
 
+/* Said once, and how many there were at the end: labels are sparse in some data sets, and missing in others by mistake. */
+static void count_unlabelled(tool *t, const sky_fit_step *s)
+{
+    if (s->unlabelled && !t->unlabelled++ && first(t))
+        sky_warn(t->cli, "step %" PRIu64 ": not one pixel of its samples has a class, its loss is 0 (samples of rank 0: %.300s); the log counts such steps",
+                 s->step, t->task->ops->names(t->task));
+}
+
+static void say_unlabelled(const tool *t)
+{
+    if (t->unlabelled && first(t))
+        sky_warn(t->cli, "%" PRIu64 " of %" PRIu64 " steps had not one pixel with a class", t->unlabelled, t->done);
+}
+
 static int on_step(void *arg, const sky_fit_step *s, sky_err *e)
 {
     tool *t = arg;
     if (s->bad)
         sky_warn(t->cli, "%s; left out", s->bad);
+    t->done++;
+    count_unlabelled(t, s);
     if (!t->log)
         return SKY_OK;
-    sky_log_step l = {.name = {"total"}, .loss = {s->pass->loss}, .n = 1, .lr = s->lr, .norm = s->norm, .samples = (uint64_t)s->samples, .waited = s->waited};
+    sky_log_step l = {.name = {"total"}, .loss = {s->pass->loss}, .n = 1, .lr = s->lr, .norm = s->norm, .samples = (uint64_t)s->samples, .waited = s->waited,
+                      .unlabelled = (uint64_t)s->unlabelled};
     for (int i = 0; i < s->pass->nparts; i++, l.n++) {
         l.name[l.n] = s->pass->parts[i].name;
         l.loss[l.n] = s->pass->parts[i].value;
@@ -262,7 +280,8 @@ static int on_step(void *arg, const sky_fit_step *s, sky_err *e)
 static int on_quality(void *arg, uint64_t step, double quality, const json_t *details, int best, sky_err *e)
 {
     tool *t = arg;
-    (void)quality; /* details say what it is made of */
+    if (!isfinite(quality) && first(t))
+        sky_warn(t->cli, "step %" PRIu64 ": the validation has no result: not one pixel of data.val has a class, or numbers are not finite", step);
     if (!t->log)
         return SKY_OK;
     json_t *line = json_pack("{s:I, s:O, s:b}", "step", (json_int_t)step, "val", details, "best", best);
@@ -424,6 +443,7 @@ static int train(tool *t, sky_err *e)
         t->progress = sky_progress_begin(t->cli, "steps", (uint64_t)t->run.steps - t->from.step);
     rc = sky_fit_run(t->fit, &(sky_fit_hooks){t, on_step, on_quality, on_save, wants_stop}, e);
     sky_progress_end(t->progress);
+    say_unlabelled(t);
     if (rc == 1) {
         if (first(t))
             sky_warn(t->cli, "stopped as asked; --resume latest goes on");

@@ -67,6 +67,7 @@ static int pass(sky_fit *f, uint64_t step, sky_fit_pass *out, sky_err *e)
 static void add_mean(sky_fit_pass *sum, const sky_fit_pass *p, double by)
 {
     sum->loss += p->loss * by;
+    sum->labelled += p->labelled;
     sum->nparts = p->nparts;
     for (int i = 0; i < p->nparts; i++) {
         sum->parts[i].name = p->parts[i].name;
@@ -136,12 +137,24 @@ static int update(sky_fit *f, double lr, double norm, sky_err *e)
     return rc;
 }
 
+/* Of all ranks. */
+static int is_labelled(sky_fit *f, const sky_fit_pass *p, int *yes, sky_err *e)
+{
+    double pixels = (double)p->labelled;
+    int rc = f->k->ranks > 1 ? sky_comm_sum(f->k, &pixels, 1, SKY_F64, e) : SKY_OK;
+    *yes = pixels > 0;
+    return rc;
+}
+
 static int one_step(sky_fit *f, const sky_fit_hooks *h, sky_err *e)
 {
     double begin = now(), norm = 0, lr = f->r->optimizer.lr * sky_schedule_factor(&f->r->schedule, f->step);
     sky_fit_pass mean;
     sky_fit_step s = {.pass = &mean, .lr = lr};
-    int rc = gradients(f, &mean, &s.samples, &s.waited, e);
+    int rc = gradients(f, &mean, &s.samples, &s.waited, e), labelled = 1;
+    if (!rc)
+        rc = is_labelled(f, &mean, &labelled, e);
+    s.unlabelled = !labelled;
     if (!rc)
         rc = sky_state_norm(&f->state, &norm, f->norms, e);
     if (rc)
@@ -168,7 +181,7 @@ static int validate(sky_fit *f, const sky_fit_hooks *h, int *best, sky_err *e)
     sky_ctx_reset(f->c);
     int rc = f->t->ops->validate(f->t, f->c, f->k, &quality, &details, e);
     if (!rc) {
-        *best = !(quality <= f->best); /* also the first one, when best is NAN */
+        *best = isfinite(quality) && !(quality <= f->best); /* also the first one, when best is NAN */
         if (*best)
             f->best = quality;
         rc = h->on_quality(h->arg, f->step, quality, details, *best, e);

@@ -17,6 +17,7 @@ typedef struct {
     int64_t samples;      /* of all ranks */
     double seconds, waited;
     const char *bad;      /* left out, and why; else NULL */
+    int unlabelled;       /* not one pixel of its samples, of all ranks, has a class: the losses are 0 */
 } sky_fit_step;
 
 typedef struct sky_fit sky_fit;

@@ -119,6 +119,7 @@ static const char *names(const sky_fit_task *t)
 static void log_parts(sky_fit_pass *out, const sky_pp_out *y)
 {
     out->loss = y->loss_total;
+    out->labelled = 1; /* samples are drawn by a class that they hold */
     out->parts[0].name = "rec", out->parts[0].value = y->loss_rec;
     out->parts[1].name = "vae", out->parts[1].value = y->loss_vae;
     out->parts[2].name = "vae_kl", out->parts[2].value = y->loss_vae_kl;

@@ -124,6 +124,14 @@ static const char *names(const sky_fit_task *t)
 }
 
 /* ------------------------------------------------------------------ training */
+static int64_t labelled(const sky_seg_host *h)
+{
+    int64_t all = (int64_t)h->n * h->h * h->w, n = 0;
+    for (int64_t i = 0; i < all; i++)
+        n += h->labels[i] != SKY_IGNORE;
+    return n;
+}
+
 static int forward(sky_fit_task *t, sky_ctx *c, sky_fit_pass *out, sky_err *e)
 {
     segment *s = self(t);
@@ -136,6 +144,7 @@ static int forward(sky_fit_task *t, sky_ctx *c, sky_fit_pass *out, sky_err *e)
     if (rc)
         return rc;
     out->loss = y.loss_total;
+    out->labelled = labelled(h);
     out->parts[0].name = "decode", out->parts[0].value = y.loss_decode;
     out->parts[1].name = "aux", out->parts[1].value = y.loss_aux;
     out->nparts = s->seg.aux_channels ? 2 : 1;

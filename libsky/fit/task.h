@@ -16,6 +16,7 @@ typedef struct {
     sky_term terms[SKY_FIT_TERMS];
     int nterms;
     double loss; /* the weighted sum of the terms */
+    int64_t labelled; /* pixels of this rank's samples that have a class */
     struct {
         const char *name;
         double value;
@@ -38,7 +39,7 @@ typedef struct {
     const char *(*names)(const sky_fit_task *t);
     /* Upload, forward, losses. With a dry context: a full batch with everything in it that a batch may have. */
     int (*forward)(sky_fit_task *t, sky_ctx *c, sky_fit_pass *out, sky_err *e);
-    /* Quality on the validation samples of all ranks, higher is better, with what it is made of (an object, the caller's). It
+    /* Quality on the validation samples of all ranks, higher is better (NaN: undefined), with what it is made of (an object, the caller's). It
      * may make c's arena larger. NULL: there are none. */
     int (*validate)(sky_fit_task *t, sky_ctx *c, sky_comm *k, double *quality, json_t **details, sky_err *e);
 } sky_fit_task_ops;

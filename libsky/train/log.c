@@ -129,6 +129,7 @@ void sky_log_add(sky_log *l, const sky_log_step *s)
     l->sum.norm += s->norm;
     l->sum.samples += s->samples;
     l->sum.waited += s->waited;
+    l->sum.unlabelled += s->unlabelled;
     l->steps++;
 }
 
@@ -162,6 +163,10 @@ static json_t *line_of(const sky_log *l, uint64_t step, double seconds, double a
     json_t *j = bad ? NULL : json_pack("{s:I, s:O, s:o, s:o, s:o, s:o, s:I, s:o}", "step", (json_int_t)step, "loss", loss, "lr", number(s->lr), "norm", number(s->norm / k),
                                        "samples_per_s", number((double)s->samples * per), "wait", number(s->waited * per), "memory", (json_int_t)peak_memory(), "seconds", number(all));
     json_decref(loss);
+    if (j && s->unlabelled && json_object_set_new(j, "unlabelled", json_integer((json_int_t)s->unlabelled))) {
+        json_decref(j);
+        j = NULL;
+    }
     return j;
 }
 

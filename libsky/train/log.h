@@ -3,7 +3,7 @@
  *
  * A line of training: {"step","loss":{NAME:...},"lr","norm","samples_per_s","wait","memory","seconds"}: losses and norm are
  * means over the interval, lr the last one, wait the share of time spent waiting for data, memory the program's peak in
- * bytes, seconds since the program began. Other lines ({"step","val":{NAME:...}}) are the caller's. Numbers that are not
+ * bytes, seconds since the program began; "unlabelled", only where it is not 0: steps without a labelled pixel. Other lines ({"step","val":{NAME:...}}) are the caller's. Numbers that are not
  * finite are null. */
 #ifndef SKY_TRAIN_LOG_H
 #define SKY_TRAIN_LOG_H
@@ -28,6 +28,7 @@ typedef struct {
     double lr, norm;
     uint64_t samples;
     double waited; /* seconds */
+    uint64_t unlabelled; /* 1: the step had no labelled pixel */
 } sky_log_step;
 /* One more step of the interval. */
 void sky_log_add(sky_log *l, const sky_log_step *s);

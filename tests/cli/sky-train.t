@@ -67,7 +67,9 @@ log: {every: 2}
 YAML
 
 # ---- segmentation -------------------------------------------------------------------------------------------------------
-run 0 "" "segmentation" -o s seg.yaml
+# Labels are sparse: some steps have none, which is said.
+sparse="[0-9][0-9]* of [0-9]* steps had not one pixel with a class"
+run 0 "$sparse" "segmentation" -o s seg.yaml
 same "$(cd s && echo *)" "best.safetensors last.safetensors log.jsonl$(for k in 2 3 4 6; do printf ' step-%08d.ema.safetensors step-%08d.safetensors step-%08d.state' $k $k $k; done)" \
     "its files: a checkpoint every second step, and of the best"
 same "$(readlink s/last.safetensors)" "step-00000006.safetensors" "last.safetensors leads to the last step"
@@ -81,15 +83,28 @@ bits $s.safetensors s2/step-00000006.safetensors "the same weights"
 bits $s.state s2/step-00000006.state "the same state"
 bits <(grep -o '"val":.*' s/log.jsonl) <(grep -o '"val":.*' s2/log.jsonl) "the same validation"
 with seg.yaml 's/^batch: 2/&\nrecompute: false/' keep.yaml
-run 0 "" "nothing computed again" -o sk keep.yaml
+run 0 "$sparse" "nothing computed again" -o sk keep.yaml
 bits $s.safetensors sk/step-00000006.safetensors "the same weights"
 with seg.yaml 's/^batch: 2/&\ndtype: bf16/' bf16.yaml
-run 0 "" "bf16" -o sb bf16.yaml
+run 0 "$sparse" "bf16" -o sb bf16.yaml
 last_loss() { sed -n 's/.*"total":\([0-9.e+-]*\),.*/\1/p' "$1/log.jsonl" | tail -1; }
 awk -v a="$(last_loss s)" -v b="$(last_loss sb)" 'BEGIN { d = (a - b) / a; exit !(a > 0 && a != b && d < 0.1 && d > -0.1) }'
 ok $? "another loss than f32's, less than a tenth away"
 with seg.yaml 's/^batch: 2/batch: 4\naccumulate: 2/; s/^steps: 6/steps: 2/' parts.yaml
-run 0 "" "batches in two parts" -o sa parts.yaml
+run 0 "$sparse" "batches in two parts" -o sa parts.yaml
+
+# ---- batches without labels -----------------------------------------------------------------------------------------------
+said() { sed -n 's/.*: \([0-9]*\) of 6 steps had not one pixel with a class$/\1/p' err; }
+run 0 "step [1-6]: not one pixel of its samples has a class, its loss is 0 (samples of rank 0: QB_" "steps without labels are said once" -o few seg.yaml
+same "$(grep -c 'not one pixel of its samples' err) $(said)" "1 $(grep -c '"loss":{"total":0.0,"decode":0.0,"aux":0.0}.*"norm":0.0,.*"unlabelled":1' few/log.jsonl)" "and counted in the log, with loss and gradient 0"
+same "$(grep -c '"loss":{"total":0.0' few/log.jsonl) $(grep -c '"loss":{"total":[0-9]*\.[0-9]*[1-9]' few/log.jsonl)" "$(said) $((6 - $(said)))" "no other step is"
+with seg.yaml 's/every: 1, curves/every: 6, curves/' rare.yaml
+run 0 "$sparse" "a line for all steps" -o rare rare.yaml
+grep -q "\"unlabelled\":$(said)[,}]" rare/log.jsonl; ok $? "has their number"
+with seg.yaml 's/classes: 4,/classes: 1, ignore_labels: [1, 2, 4],/; s/val.sky/nothing.sky/' nothing.yaml
+"$B/bin/sky-tile" --size 64 --no-provenance val.sky 2>err | "$B/bin/sky-pack" --no-provenance --shard-count 1 -o tile-%05d.sky 2>>err && mv tile-00000.sky nothing.sky
+run 0 "validation has no result: not one pixel of data.val" "a validation without labels" -o nothing nothing.yaml
+same "$(grep -c '"val":{"miou":null,"mf1":null,"accuracy":null,"iou":{}},"best":false' nothing/log.jsonl) $(ls nothing | grep -c best)" "2 0" "has no figures, and is never the best"
 
 # ---- pretraining ----------------------------------------------------------------------------------------------------------
 run 0 "" "pretraining" -o p pre.yaml
@@ -158,7 +173,7 @@ part() { # part DIR STEP: the run s as it was after a step
     local f
     for f in s/step-*; do [ "$((10#${f:7:8}))" -gt "$2" ] || cp "$f" "$1"; done
 }
-part r 4 && run 0 "" "from a checkpoint" --resume r/step-00000004.state -o r seg.yaml
+part r 4 && run 0 "$sparse" "from a checkpoint" --resume r/step-00000004.state -o r seg.yaml
 bits $s.safetensors r/step-00000006.safetensors "the same weights"
 bits $s.state r/step-00000006.state "the same state"
 bits $s.ema.safetensors r/step-00000006.ema.safetensors "the same average"
@@ -210,7 +225,7 @@ kills=3 steps=12
 [ -n "${SKY_LONG:-}" ] && kills=20 steps=60
 with seg.yaml "s/^steps: 6/steps: $steps/; s/every: 2, keep: 0/every: 1, keep: 2/; s/validate: {every: 3}/validate: {every: 5}/" kill.yaml
 begin=$(date +%s%N)
-run 0 "" "$steps steps without interruption" -o whole kill.yaml
+run 0 "$sparse" "$steps steps without interruption" -o whole kill.yaml
 took=$((($(date +%s%N) - begin) / 1000000))
 killed=0
 RANDOM=$$
