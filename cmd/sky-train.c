@@ -371,7 +371,8 @@ static int open_run(tool *t, sky_err *e)
         return rc;
     int64_t share = t->run.accumulate * t->comm->ranks;
     if (t->run.batch % share)
-        return sky_fail(e, SKY_EUSAGE, "%s: a batch of %" PRId64 " cannot be shared by %d ranks in %" PRId64 " parts", t->cli->args[0], t->run.batch, t->comm->ranks, t->run.accumulate);
+        return sky_fail(e, SKY_EUSAGE, "%s: a 'batch' of %" PRId64 " samples is no multiple of %" PRId64 ": %d rank%s with 'accumulate' %" PRId64, t->cli->args[0], t->run.batch, share,
+                        t->comm->ranks, t->comm->ranks > 1 ? "s" : "", t->run.accumulate);
     const char *out = t->out ? t->out : t->run.out;
     if (!out && (t->dry_run || t->io_only))
         return SKY_OK;

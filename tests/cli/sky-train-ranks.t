@@ -67,6 +67,14 @@ for count in 2 4; do
     ok $? "$count ranks: losses of 1 rank but for $d"
 done
 
+ranks 3 --out x run.yaml
+[ $? = 2 ] && grep -q "run.yaml: a 'batch' of 4 samples is no multiple of 3: 3 ranks with 'accumulate' 1" err && [ ! -e x ]
+ok $? "a batch of 4 is refused by 3 ranks, and nothing is written"
+sed 's/^batch: 4/&\naccumulate: 4/' run.yaml >parts.yaml
+ranks 2 --out x parts.yaml
+[ $? = 2 ] && grep -q "parts.yaml: a 'batch' of 4 samples is no multiple of 8: 2 ranks with 'accumulate' 4" err && [ ! -e x ]
+ok $? "and by 2 ranks that would go through it in 4 parts"
+
 for count in 2 4; do
     mkdir on$count
     cp r2/$middle* on$count
