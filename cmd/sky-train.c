@@ -304,7 +304,8 @@ static int open_log(tool *t, sky_err *e)
         return SKY_OK;
     if (mkdir(t->dir.dir, 0777) && errno != EEXIST)
         return sky_fail_errno(e, SKY_EIO, "%s", t->dir.dir);
-    return sky_log_open(&t->log, t->log_path, t->from.weights ? t->from.step : 0, e);
+    int rc = sky_log_open(&t->log, t->log_path, t->from.step, e);
+    return rc || !t->run.log.tensorboard ? rc : sky_log_events(t->log, t->dir.dir, t->from.step, e);
 }
 
 /* ---- --dry-run, --io-only ------------------------------------------------------------------------------------------ */

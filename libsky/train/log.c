@@ -1,6 +1,8 @@
 #include "train/log.h"
 #include "base/io.h"
 #include "base/mem.h"
+#include "train/log_events.h"
+#include "train/log_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +17,7 @@ enum { LOG_LIMIT = 1 << 30 };
 struct sky_log {
     char *path;
     int fd;
+    sky_events *events;  /* or NULL */
     double began, since; /* the program's part of the run, the interval */
     sky_log_step sum;    /* of the interval; lr: the last */
     uint64_t steps;
@@ -92,8 +95,23 @@ void sky_log_close(sky_log *l)
         return;
     if (l->fd >= 0)
         close(l->fd);
+    sky_events_close(l->events);
     sky_free(l->path);
     sky_free(l);
+}
+
+int sky_log_events(sky_log *l, const char *dir, uint64_t step, sky_err *e) { return sky_events_open(&l->events, dir, step, e); }
+
+int sky_log_put(int fd, const void *p, size_t n, const char *path, sky_err *e)
+{
+    for (size_t done = 0; done < n;) {
+        ssize_t k = write(fd, (const char *)p + done, n - done);
+        if (k >= 0)
+            done += (size_t)k;
+        else if (errno != EINTR)
+            return sky_fail_errno(e, SKY_EIO, "%s: write", path);
+    }
+    return SKY_OK;
 }
 
 int sky_log_write(sky_log *l, const json_t *line, sky_err *e)
@@ -101,18 +119,11 @@ int sky_log_write(sky_log *l, const json_t *line, sky_err *e)
     char *text = sky_json_dump(line);
     if (!text)
         return sky_fail(e, SKY_ENOMEM, "%s: out of memory", l->path);
-    size_t n = strlen(text), done = 0;
+    size_t n = strlen(text);
     text[n++] = '\n'; /* in place of the end: it is not read as a string any more */
-    int rc = SKY_OK;
-    while (done < n && !rc) {
-        ssize_t k = write(l->fd, text + done, n - done);
-        if (k >= 0)
-            done += (size_t)k;
-        else if (errno != EINTR)
-            rc = sky_fail_errno(e, SKY_EIO, "%s: write", l->path);
-    }
+    int rc = sky_log_put(l->fd, text, n, l->path, e);
     sky_free(text);
-    return rc;
+    return rc || !l->events ? rc : sky_events_add(l->events, line, e);
 }
 
 /* ---- intervals ---------------------------------------------------------------------------------------------------------- */

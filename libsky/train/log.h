@@ -18,6 +18,8 @@ typedef struct sky_log sky_log;
  * last line are dropped first. */
 int sky_log_open(sky_log **out, const char *path, uint64_t step, sky_err *e) SKY_MUST_USE;
 void sky_log_close(sky_log *l); /* NULL allowed */
+/* From now on every line goes to an event file for TensorBoard in directory dir as well (train/log_events.h). */
+int sky_log_events(sky_log *l, const char *dir, uint64_t step, sky_err *e) SKY_MUST_USE;
 /* One object as one line, in the file when this returns. */
 int sky_log_write(sky_log *l, const json_t *line, sky_err *e) SKY_MUST_USE;
 

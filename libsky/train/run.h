@@ -62,7 +62,7 @@ typedef struct {
     } segment;
     struct { int64_t every[SKY_RUN_STAGES], from[SKY_RUN_STAGES]; int n, nfrom; } validate;
     struct { int64_t every, keep; } checkpoint;
-    struct { int64_t every; int curves; } log;
+    struct { int64_t every; int curves, tensorboard; } log;
 } sky_run;
 
 int sky_run_load(sky_run *r, const char *path, sky_err *e) SKY_MUST_USE;

@@ -92,6 +92,7 @@ const sky_run_key sky_run_keys[] = {
     INT("checkpoint.keep", checkpoint.keep, 0, 1e6),
     INT("log.every", log.every, 1, 1e9),
     BOOL("log.curves", log.curves),
+    BOOL("log.tensorboard", log.tensorboard),
     {0}};
 
 /* NAN, and a warm-up without end: not given; what they then are is in run.c, fill_in. */

@@ -106,6 +106,13 @@ with seg.yaml 's/classes: 4,/classes: 1, ignore_labels: [1, 2, 4],/; s/val.sky/n
 run 0 "validation has no result: not one pixel of data.val" "a validation without labels" -o nothing nothing.yaml
 same "$(grep -c '"val":{"miou":null,"mf1":null,"accuracy":null,"iou":{}},"best":false' nothing/log.jsonl) $(ls nothing | grep -c best)" "2 0" "has no figures, and is never the best"
 
+# ---- event files ------------------------------------------------------------------------------------------------------------
+with seg.yaml 's/curves: false/curves: false, tensorboard: true/' events.yaml
+run 0 "$sparse" "event files" -o ev events.yaml
+rm ev/step-00000006.* && run 0 "" "one per start" --quiet --resume latest -o ev events.yaml
+same "$(cd ev && for f in events.out.tfevents.*; do echo "${f:20:2} ${f: -8} $(grep -ao 'loss/total' "$f" | wc -l) $(grep -ao 'val/iou/' "$f" | wc -l)"; done | sort | tr '\n' ';')" \
+    "$(date +%s | cut -c1-2) 00000000 6 $(grep -o '"iou":{.*}}' s/log.jsonl | grep -o '":[0-9]' | wc -l);$(date +%s | cut -c1-2) 00000004 2 $(tail -1 s/log.jsonl | grep -o '"iou":{.*}}' | grep -o '":[0-9]' | wc -l);" "hold the lines of the log"
+
 # ---- pretraining ----------------------------------------------------------------------------------------------------------
 run 0 "" "pretraining" -o p pre.yaml
 same "$(grep -c '"loss":{"total":[0-9.e+-]*,"rec":[0-9.e+-]*,"vae":[0-9.e+-]*,"vae_kl":' p/log.jsonl)" 2 "a line of the log every second step"

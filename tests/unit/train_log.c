@@ -1,9 +1,12 @@
-/* The log: what a line holds, resuming drops what came after and what was half-written, curves are drawn and say why not. */
+/* The log: what a line holds, resuming drops what came after and what was half-written, curves are drawn and say why not,
+ * event files hold the bytes that TensorBoard's own reader took. */
 #include "train/log.h"
+#include "train/log_events.h"
 #include "base/io.h"
 #include "base/mem.h"
 #include "t.h"
 
+#include <dirent.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,6 +124,41 @@ static void curves(void)
     sky_free(was);
 }
 
+/* A file that begins at step 300, and one line. Made by a few lines of Python from the format's description and read by the
+ * EventAccumulator of tensorboard 2.21.0: loss/total 0.5, lr 0.25, norm nan at step 300. */
+static const char event_bytes[] =
+    "\x1a\x00\x00\x00\x00\x00\x00\x00\x12\x9b\xd8\x2d\x09\x00\x00\x00\x00\x00\x00\xf8\x3f\x10\x00\x1a\x0d\x62\x72\x61\x69\x6e\x2e\x45"
+    "\x76\x65\x6e\x74\x3a\x32\xd3\xdc\x53\x1e\x10\x00\x00\x00\x00\x00\x00\x00\x95\xfb\xfe\x18\x09\x00\x00\x00\x00\x00\x00\xf8\x3f\x10"
+    "\xac\x02\x3a\x02\x08\x01\x71\x3b\x78\x8a\x39\x00\x00\x00\x00\x00\x00\x00\x8b\x07\x37\xf1\x09\x00\x00\x00\x00\x00\x00\x04\x40\x10"
+    "\xac\x02\x2a\x2b\x0a\x11\x0a\x0a\x6c\x6f\x73\x73\x2f\x74\x6f\x74\x61\x6c\x15\x00\x00\x00\x3f\x0a\x09\x0a\x02\x6c\x72\x15\x00\x00"
+    "\x80\x3e\x0a\x0b\x0a\x04\x6e\x6f\x72\x6d\x15\x00\x00\xc0\x7f\x77\x93\x34\x45";
+
+static void events(void)
+{
+    sky_buf b = {0};
+    json_t *line = json_pack("{s:i, s:{s:f}, s:f, s:n, s:b, s:s}", "step", 300, "loss", "total", 0.5, "lr", 0.25, "norm", "best", 1, "note", "no number");
+    sky_events_head(&b, 299, 1.5);
+    sky_events_line(&b, line, 2.5);
+    OK(b.n == sizeof event_bytes - 1 && !memcmp(b.p, event_bytes, b.n), "%zu bytes of an event file", b.n);
+    sky_buf_free(&b);
+    sky_events *w = NULL;
+    OK(sky_events_open(&w, "/nonexistent", 0, &e) == SKY_EIO && !w, "no directory: %s", e.msg);
+    sky_log *l = NULL;
+    char name[100] = "";
+    OK(sky_log_open(&l, path, 0, &e) == 0 && sky_log_events(l, dir, 7, &e) == 0 && sky_log_write(l, line, &e) == 0, "a log that writes one: %s", e.msg);
+    sky_log_close(l);
+    json_decref(line);
+    DIR *d = opendir(dir);
+    for (struct dirent *f; d && (f = readdir(d));)
+        if (!strncmp(f->d_name, "events.out.tfevents.", 20))
+            snprintf(name, sizeof name, "%s/%.60s", dir, f->d_name);
+    if (d)
+        closedir(d);
+    struct stat s;
+    OK(strlen(name) > 9 && !strcmp(name + strlen(name) - 9, ".00000007") && stat(name, &s) == 0 && s.st_size == (off_t)sizeof event_bytes - 1 - 1, "%s", name);
+    unlink(name);
+}
+
 int main(int argc, char **argv)
 {
     if (!mkdtemp(dir))
@@ -130,6 +168,7 @@ int main(int argc, char **argv)
     lines();
     resumed();
     curves();
+    events();
     if (argc == 1) { /* with an argument the files stay, to be looked at */
         char gp[64];
         snprintf(gp, sizeof gp, "%s/curves.gp", dir);
