@@ -317,10 +317,13 @@ static int report(tool *t, sky_err *e)
     const sky_state *s = sky_fit_state(t->fit);
     const sky_params *ps = s->ps;
     uint64_t all = 0, trained = 0, statistics = 0;
+    int tensors = 0;
     for (int i = 0; i < ps->n; i++) {
         uint64_t n = (uint64_t)sky_numel(ps->v[i].slot);
+        int is_parameter = ps->v[i].kind != SKY_PARAM_STAT;
         all += n;
-        statistics += ps->v[i].kind == SKY_PARAM_STAT ? n : 0;
+        tensors += is_parameter;
+        statistics += is_parameter ? 0 : n;
     }
     for (int i = 0; i < s->n; i++)
         trained += (uint64_t)s->v[i].n;
@@ -333,7 +336,7 @@ static int report(tool *t, sky_err *e)
     o.rule = rules;
     sky_state_bytes(ps, &o, bytes);
     sky_free(rules);
-    printf("parameters: %" PRIu64 " in %d tensors; trained: %" PRIu64 " in %d; frozen: %" PRIu64 "; statistics: %" PRIu64 "\n", all - statistics, ps->n, trained, s->n,
+    printf("parameters: %" PRIu64 " in %d tensors; trained: %" PRIu64 " in %d; frozen: %" PRIu64 "; statistics: %" PRIu64 "\n", all - statistics, tensors, trained, s->n,
            all - statistics - trained, statistics);
     printf("steps: %" PRId64 " of %" PRId64 " samples, on %d rank%s in %" PRId64 " part%s\n", t->run.steps, t->run.batch, t->comm->ranks,
            t->comm->ranks > 1 ? "s" : "", t->run.accumulate, t->run.accumulate > 1 ? "s" : "");
@@ -342,6 +345,8 @@ static int report(tool *t, sky_err *e)
     for (int i = 0; i < 5; i++)
         if (bytes[i])
             print_bytes(kinds[i], bytes[i]);
+    /* A device gets all of them before the masters are made, and keeps them. */
+    print_bytes("weights as loaded", 4 * (t->ctx.be->own_memory ? all : all - trained));
     print_bytes("activations and their gradients", sky_fit_arena(t->fit));
     return fflush(stdout) ? sky_fail_errno(e, SKY_EIO, "standard output") : SKY_OK;
 }
@@ -428,10 +433,10 @@ static int train(tool *t, sky_err *e)
         rc = find_checkpoint(t, e);
     if (!rc && t->from.weights)
         rc = same_run(t, e);
-    if (!rc)
+    if (!rc && !t->dry_run)
         rc = start_weights(t, e);
     if (!rc)
-        rc = sky_fit_open(&t->fit, t->task, &t->ctx, t->comm, &t->run, e);
+        rc = sky_fit_open(&t->fit, t->task, &t->ctx, t->comm, &t->run, t->dry_run, e);
     if (!rc && t->dry_run)
         return first(t) ? report(t, e) : SKY_OK;
     if (!rc)

@@ -251,16 +251,16 @@ static int open_ranks(sky_fit *f, sky_err *e)
     return rc;
 }
 
-static int open_arena(sky_fit *f, sky_err *e)
+static int open_arena(sky_fit *f, int dry, sky_err *e)
 {
     sky_fit_pass p;
     sky_ctx_dry(f->c);
     int rc = pass(f, 0, &p, e);
     f->arena = f->c->peak;
-    return rc ? rc : sky_ctx_alloc(f->c, f->arena, e);
+    return rc || dry ? rc : sky_ctx_alloc(f->c, f->arena, e);
 }
 
-static int set_up(sky_fit *f, sky_err *e)
+static int set_up(sky_fit *f, int dry, sky_err *e)
 {
     sky_params *ps = f->t->ops->params(f->t);
     sky_rule *rules = sky_calloc((size_t)ps->n, sizeof *rules);
@@ -268,7 +268,7 @@ static int set_up(sky_fit *f, sky_err *e)
         return sky_fail(e, SKY_ENOMEM, "out of memory");
     sky_run_rules(f->r, ps, rules);
     sky_state_opts o = {.dtype = (sky_dtype)f->r->dtype, .optimizer = (sky_optimizer)f->r->optimizer.name, .ema = f->r->optimizer.average > 0,
-                        .rank = f->k->rank, .ranks = f->k->ranks, .rule = rules};
+                        .rank = f->k->rank, .ranks = f->k->ranks, .dry = dry, .rule = rules};
     int rc = sky_state_open(&f->state, f->c, ps, &o, e);
     sky_free(rules);
     if (!rc && !(f->norms = sky_calloc((size_t)f->state.n + 1, sizeof *f->norms)))
@@ -277,10 +277,10 @@ static int set_up(sky_fit *f, sky_err *e)
         rc = watch(f, e);
     if (!rc)
         rc = open_ranks(f, e);
-    return rc ? rc : open_arena(f, e);
+    return rc ? rc : open_arena(f, dry, e);
 }
 
-int sky_fit_open(sky_fit **out, sky_fit_task *t, sky_ctx *c, sky_comm *k, const sky_run *r, sky_err *e)
+int sky_fit_open(sky_fit **out, sky_fit_task *t, sky_ctx *c, sky_comm *k, const sky_run *r, int dry, sky_err *e)
 {
     sky_fit *f = *out = sky_calloc(1, sizeof *f);
     if (!f)
@@ -290,7 +290,7 @@ int sky_fit_open(sky_fit **out, sky_fit_task *t, sky_ctx *c, sky_comm *k, const 
     f->k = k;
     f->r = r;
     f->best = NAN;
-    int rc = set_up(f, e);
+    int rc = set_up(f, dry, e);
     if (rc) {
         sky_fit_close(f);
         *out = NULL;

@@ -31,8 +31,9 @@ typedef struct {
     int (*wants_stop)(void *arg); /* asked between steps: save and return */
 } sky_fit_hooks;
 
-/* The task's parameters have their values. Everything is borrowed and must outlive f. Runs dry, allocates the arena. */
-int sky_fit_open(sky_fit **out, sky_fit_task *t, sky_ctx *c, sky_comm *k, const sky_run *r, sky_err *e) SKY_MUST_USE;
+/* The task's parameters have their values. Everything is borrowed and must outlive f. Runs dry, allocates the arena. With
+ * `dry` that is all: parameters need no values, nothing large gets memory, and only the measures below may be asked for. */
+int sky_fit_open(sky_fit **out, sky_fit_task *t, sky_ctx *c, sky_comm *k, const sky_run *r, int dry, sky_err *e) SKY_MUST_USE;
 void sky_fit_close(sky_fit *f); /* NULL allowed */
 sky_state *sky_fit_state(sky_fit *f);
 size_t sky_fit_arena(const sky_fit *f);     /* bytes of activations and their gradients */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 enum { ALIGN = 64 }; /* elements between the places of parameters: whole cache lines in F32 and BF16 */
+#define DRY_BASE ((uintptr_t)1 << 58) /* far from all real addresses, and from those of a dry context's stack */
 
 /* Elements [from, from + n) of a flat tensor. */
 static sky_tensor part(const sky_tensor *t, int64_t from, int64_t n)
@@ -64,12 +65,34 @@ void sky_state_bytes(const sky_params *ps, const sky_state_opts *o, uint64_t byt
 
 /* ---- opening -------------------------------------------------------------------------------------------------- */
 
+/* An address that is not followed, for so many bytes. */
+static void *imagine(sky_state *s, size_t bytes)
+{
+    void *p = (void *)(DRY_BASE + s->imagined); /* NOLINT: never followed */
+    s->imagined += (bytes + 4095) & ~(size_t)4095;
+    return p;
+}
+
+static int alloc(sky_state *s, void **p, size_t bytes, sky_err *e)
+{
+    if (!s->o.dry)
+        return s->c->be->alloc(s->c->dev, p, bytes, e);
+    *p = imagine(s, bytes);
+    return SKY_OK;
+}
+
+static int copy(const sky_state *s, const sky_tensor *y, const sky_tensor *x, sky_err *e)
+{
+    sky_tensor to = *y;
+    return s->o.dry ? SKY_OK : s->c->be->cast(s->c->dev, &to, x, e);
+}
+
 static int make(sky_state *s, sky_tensor *t, sky_dtype type, int64_t n, sky_err *e)
 {
     void *p;
     if (n == 0)
         return SKY_OK;
-    int rc = s->c->be->alloc(s->c->dev, &p, (size_t)n * sky_dtype_size(type), e);
+    int rc = alloc(s, &p, (size_t)n * sky_dtype_size(type), e);
     if (!rc)
         *t = (sky_tensor){.data = p, .dtype = type, .ndim = 1, .shape = {n}};
     return rc;
@@ -78,7 +101,7 @@ static int make(sky_state *s, sky_tensor *t, sky_dtype type, int64_t n, sky_err 
 static int make_zero(sky_state *s, sky_tensor *t, int64_t n, sky_err *e)
 {
     int rc = make(s, t, SKY_F32, n, e);
-    return rc || n == 0 ? rc : s->c->be->fill(s->c->dev, t, 0, e);
+    return rc || n == 0 || s->o.dry ? rc : s->c->be->fill(s->c->dev, t, 0, e);
 }
 
 static int make_all(sky_state *s, int64_t fixed, sky_err *e)
@@ -107,7 +130,7 @@ static int move_in(sky_state *s, int i, sky_err *e)
 {
     sky_param *p = &s->ps->v[s->v[i].param];
     sky_tensor master = shaped(s, &s->master, i), from = *p->slot;
-    int rc = s->c->be->cast(s->c->dev, &master, &from, e);
+    int rc = copy(s, &master, &from, e);
     if (rc)
         return rc;
     *p->slot = has_copy(s, i) ? shaped(s, &s->copy, i) : master;
@@ -127,7 +150,7 @@ static int stay(sky_state *s, int k, int64_t *at, sky_err *e)
     y.dtype = SKY_BF16;
     y.data = part(&s->fixed, *at, 0).data;
     *at += rounded(sky_numel(&y));
-    int rc = s->c->be->cast(s->c->dev, &y, p->slot, e);
+    int rc = copy(s, &y, p->slot, e);
     if (!rc)
         *p->slot = y;
     return rc;
@@ -157,7 +180,7 @@ static int fill_in(sky_state *s, sky_err *e)
     if (!rc)
         rc = sky_state_refresh(s, 0, s->size, e);
     sky_tensor mine = part(&s->master, s->from, s->to - s->from);
-    return rc || !s->average.data ? rc : s->c->be->cast(s->c->dev, &s->average, &mine, e);
+    return rc || !s->average.data ? rc : copy(s, &s->average, &mine, e);
 }
 
 static int plan(sky_state *s, int64_t *fixed, sky_err *e)
@@ -172,6 +195,8 @@ static int plan(sky_state *s, int64_t *fixed, sky_err *e)
     int64_t at = 0;
     for (int k = 0, i = 0; k < s->ps->n; k++) {
         const sky_param *p = &s->ps->v[k];
+        if (s->o.dry)
+            p->slot->data = imagine(s, (size_t)sky_bytes(p->slot));
         if (!p->slot->data)
             return sky_fail(e, SKY_EUSAGE, "training state: '%s' has no value", p->name);
         if (!is_trained(p, &s->o.rule[k]))
@@ -187,7 +212,7 @@ int sky_state_open(sky_state *s, sky_ctx *c, sky_params *ps, const sky_state_opt
     *s = (sky_state){.c = c, .ps = ps, .o = *o};
     int64_t fixed;
     int rc = plan(s, &fixed, e);
-    if (!rc)
+    if (!rc && !o->dry)
         rc = sky_params_place(ps, c, e);
     if (!rc)
         rc = make_all(s, fixed, e);
@@ -213,9 +238,11 @@ void sky_state_close(sky_state *s)
         if (p->slot->data && !p->own && sky_state_find(s, p->slot->data) == i)
             p->slot->data = NULL;
     }
+    for (int k = 0; s->o.dry && k < s->ps->n; k++)
+        s->ps->v[k].slot->data = NULL;
     sky_tensor *t[] = {&s->master, &s->grad, &s->m, &s->v2, &s->average, &s->copy, &s->fixed, &s->sums};
     for (size_t i = 0; i < sizeof t / sizeof *t; i++)
-        if (t[i]->data)
+        if (t[i]->data && !s->o.dry)
             s->c->be->free(s->c->dev, t[i]->data, (size_t)sky_bytes(t[i]));
     sky_free(s->grads);
     sky_free(s->grad_list);
@@ -311,8 +338,8 @@ int sky_state_refresh(sky_state *s, int64_t from, int64_t to, sky_err *e)
         b = b < to ? b : to;
         if (!has_copy(s, i) || a >= b)
             continue;
-        sky_tensor w = part(&s->master, a, b - a), copy = part(&s->copy, a, b - a);
-        rc = s->c->be->cast(s->c->dev, &copy, &w, e);
+        sky_tensor w = part(&s->master, a, b - a), bf16 = part(&s->copy, a, b - a);
+        rc = copy(s, &bf16, &w, e);
     }
     return rc;
 }

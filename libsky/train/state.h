@@ -21,6 +21,7 @@ typedef struct {
     sky_optimizer optimizer;
     int ema;              /* keep a running average of the weights */
     int rank, ranks;
+    int dry;              /* only where everything would be, at addresses that are never followed: no memory, no values */
     const sky_rule *rule; /* one per parameter of ps, in its order; not kept */
 } sky_state_opts;
 
@@ -46,10 +47,11 @@ typedef struct {
     sky_tensor *grads;
     const sky_tensor **grad_list;
     double *host_sums;
+    size_t imagined;            /* dry: bytes of addresses given away */
     sky_tensor *loaded;         /* per parameter of ps: its slot as it was; data NULL: trained */
 } sky_state;
 
-/* ps has values, which are brought to c's device. Masters are copies of them (what ps held of its own for them is freed),
+/* ps has values (none in a dry run), which are brought to c's device. Masters are copies of them (what ps held of its own for them is freed),
  * moments are zero, averages are the weights. The slots of ps point into s until it is closed; then trained ones have no values. */
 int sky_state_open(sky_state *s, sky_ctx *c, sky_params *ps, const sky_state_opts *o, sky_err *e) SKY_MUST_USE;
 void sky_state_close(sky_state *s); /* before ps and c are; zeroed s allowed */

@@ -5,6 +5,7 @@
 set -u
 B=$(cd "${BUILD:-build}" && pwd)
 train=$B/bin/sky-train
+here=$PWD
 [ -x "$B/bin/sky-ingest" ] || { echo "1..0 # SKIP no sky-ingest in this build"; exit 0; }
 T=$(mktemp -d) || exit 1
 trap 'rm -rf "$T"' EXIT
@@ -136,6 +137,20 @@ run 2 "names for the 10 bands" "names that do not fit the file" -o sx short.yaml
 run 0 "" "--dry-run" --dry-run seg.yaml
 grep -q '^parameters: [0-9]* in .*; trained: ' out && grep -q '^steps: 6 of 2 samples, on 1 rank' out && grep -q 'running average *0.3 MiB' out
 ok $? "says parameters, steps and memory"
+# The published run: counts of the reference's list of parameters (1480 with a gradient or frozen, of which two class tokens are
+# never used), 4 bytes each for masters and gradients, 8 for moments; and none of these 20 GB is needed to say so.
+sed 's/^  train:.*/  train: all.sky/' "$here/pipelines/pretrain.yaml" >full.yaml
+run 0 "" "--dry-run of the full model, without its weights" --dry-run full.yaml
+grep -q '^parameters: 1809455265 in 1480 tensors; trained: 1023294929 in 709; frozen: 786160336; statistics: 14336$' out; ok $? "its parameters"
+same "$(sed -n 's/^  \(master\|gradients\|moments\|weights\).* \([0-9.]*\) MiB/\1 \2/p' out | tr '\n' ' ')" "master 3903.6 gradients 3903.6 moments 7807.1 weights 2999.0 " "its memory"
+if command -v python3 >/dev/null; then
+    python3 - "$train" --dry-run full.yaml >mib <<'PY'
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10)
+PY
+    [ "$(cat mib)" -lt 2000 ]; ok $? "in $(cat mib) MiB"
+fi
 run 0 "" "--io-only" --io-only 3 seg.yaml
 grep -q '^6 samples in .* per second on this rank' out; ok $? "says how fast samples come"
 
