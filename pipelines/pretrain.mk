@@ -5,43 +5,24 @@
 #
 # RUN is pretrain or pretrain-small: a run pipelines/RUN.yaml (sky-run(5)). DATASET is a descriptor of sky-dataset(5); by
 # default the original's own lists, whose paths count from ROOT. VAL, if given, is validated with. Scenes larger than
-# twice TILE are cut; PART=i/n ingests one part of n, so that several machines can share the work. `shards` stops before
-# the training.
+# twice TILE are cut. `shards` stops before the training; further variables are in train.mk.
+#
+# Several machines can share the first step: `shards PART=i/n` makes the i-th of n parts. When all are there, SHARDS= goes on to
+# the training, which reads them all.
 RUN     ?= pretrain
 DATASET ?= skysensepp-list
 DATA    ?= train.json
 VAL     ?=
 ROOT    ?=
 TILE    ?= 1024
+PART    ?=
 WEIGHTS ?= skysense.safetensors
-OUT     ?= out/$(RUN)
-BIN     ?= build/bin
-# How to start the training: "mpirun -n 8", "srun" ...
-LAUNCH  ?=
-TRAIN   ?=
-SHELL   := bash
-.SHELLFLAGS := -o pipefail -ec
-.DELETE_ON_ERROR:
+part    := $(subst /,of,$(PART:%=%-))
+SHARDS  := train-$(part)00000.sky $(if $(VAL),val-$(part)00000.sky)
+include pipelines/train.mk
 
-SHARDS := $(OUT)/shards/train-00000.sky $(if $(VAL),$(OUT)/shards/val-00000.sky)
-root   := $(if $(ROOT),--root $(ROOT))
-
-all: $(OUT)/run/last.safetensors ## shards, then training
-shards: $(SHARDS) ## the samples
-
-$(OUT)/shards/train-00000.sky: $(DATA)
-$(OUT)/shards/val-00000.sky: $(VAL)
+$(OUT)/shards/train-$(part)00000.sky: $(DATA)
+$(OUT)/shards/val-$(part)00000.sky: $(VAL)
 $(OUT)/shards/%-00000.sky:
 	@mkdir -p $(@D)
-	$(BIN)/sky-ingest --dataset $(DATASET) $(root) $^ | $(BIN)/sky-tile --size $(TILE) --drop-empty | $(BIN)/sky-pack --shard-size 1G -o $(OUT)/shards/$*-%05d.sky
-
-# The run names its shards and the weights from where it is started. It goes on where it was stopped.
-$(OUT)/run/last.safetensors: $(SHARDS) pipelines/$(RUN).yaml
-	ln -sfn $(abspath $(WEIGHTS)) $(OUT)/skysense.safetensors
-	cd $(OUT) && $(LAUNCH) $(abspath $(BIN))/sky-train --out run --resume latest $(TRAIN) $(abspath pipelines/$(RUN).yaml)
-
-clean: ## remove OUT
-	rm -rf $(OUT)
-
-.PHONY: all shards clean
-.SECONDARY:
+	$(BIN)/sky-ingest --dataset $(DATASET) $(ROOT:%=--root %) $(PART:%=--part %) $^ | $(BIN)/sky-tile --size $(TILE) --drop-empty | $(BIN)/sky-pack --shard-size 1G -o $(OUT)/shards/$*-%05d.sky

@@ -75,4 +75,19 @@ for set in atlantic sos c2smsfloods cabuar germany; do
         grep -q "backbone.pos_embed: from 'backbone_s[12].pos_embed', grid 2x2 resized" "$T/err" && grep -q '"step":6,"val":{"miou":0' "$T/$set/run/log.jsonl"
     ok $? "$set: six steps from a pretrained backbone, validated, written"
 done
+# What a recipe does, without doing it.
+plan() { make -n -f pipelines/pretrain.mk OUT="$T/plan" BIN="$B/bin" "$@" 2>&1; }
+touch "$T/list.json" "$T/start.safetensors"
+said=$(plan RUN=pretrain-small DATASET=toulouse DATA=examples/toulouse)
+[[ $said == *sky-ingest*pretrain-small.yaml* && $said != *"ln -s"* ]]
+ok $? "a run that begins with nothing wants no weights"
+said=$(plan DATA="$T/list.json" WEIGHTS="$T/start.safetensors" PART=2/3)
+[[ $said == *--part\ 2/3*shards/train-2of3-%05d.sky*"ln -sfn $T/start.safetensors $T/plan/skysense.safetensors"*sky-train*pretrain.yaml* ]]
+ok $? "one that begins with weights gets them, and one part of the samples"
+said=$(plan DATA="$T/list.json" WEIGHTS="$T/start.safetensors" SHARDS=)
+[[ $said == *"ln -sfn"*sky-train* && $said != *sky-ingest* ]]
+ok $? "with the shards of others it goes on to the training"
+said=$(plan DATA="$T/list.json" WEIGHTS="$T/absent.safetensors") && rc=1 || rc=0
+[[ $rc = 0 && $said == *absent.safetensors* ]]
+ok $? "and says which weights are missing"
 echo "1..$n"
