@@ -148,10 +148,23 @@ static int parse_label(parser *p, sky_dataset_field *f, const json_t *o)
     return bad ? sky_fail(p->e, SKY_ENOMEM, "%s: out of memory", p->at) : SKY_OK;
 }
 
+static int parse_stack(parser *p, sky_dataset_field *f, const json_t *o)
+{
+    const json_t *v = json_object_get(o, "stack");
+    if (v && !json_is_boolean(v))
+        return sky_fail(p->e, SKY_ECORRUPT, "%s: 'stack' must be true or false", p->at);
+    f->stack = json_is_true(v);
+    if (f->stack && json_array_size(f->bands) != (size_t)f->npaths)
+        return sky_fail(p->e, SKY_ECORRUPT, "%s: a stack has one path per band: %d for %zu", p->at, f->npaths, json_array_size(f->bands));
+    if (f->stack && f->how != SKY_READ_BY_SUFFIX && f->how != SKY_READ_RASTER)
+        return sky_fail(p->e, SKY_ECORRUPT, "%s: a stack is made of rasters", p->at);
+    return SKY_OK;
+}
+
 static int check_keys(parser *p, const sky_dataset_field *f, const json_t *o)
 {
     static const char *const image[] = {"role", "path", "reader", "dtype", "optional", "crs", "member", "bands", "unit", "scale", "offset",
-                                        "nodata", "mean", "std", "display", NULL};
+                                        "nodata", "mean", "std", "display", "stack", NULL};
     static const char *const label[] = {"role", "path", "reader", "dtype", "optional", "crs", "member", "grid", "property",
                                         "background", "classes", "ignore", "map", "values", "off_palette", NULL};
     return sky_json_only(o, f->label ? label : image, p->at, p->e);
@@ -217,6 +230,8 @@ static int parse_field(parser *p, const char *name, const json_t *o)
         rc = sky_json_i64(o, "background", 0, 0, 65535, &f->background, p->at, p->e);
     if (!rc)
         rc = sky_json_array(o, "bands", 0, &f->bands, p->at, p->e);
+    if (!rc)
+        rc = parse_stack(p, f, o);
     if (!rc)
         rc = parse_meta(p, f, o);
     return rc || !f->label ? rc : parse_label(p, f, o);

@@ -74,7 +74,7 @@ static sky_plan_item *find(const sky_plan *p, const char *id)
 
 typedef struct {
     char *id;
-    int field;
+    int field, path; /* which of the field's paths */
     const sky_entry *file;
     const char *tail, *split;
 } hit;
@@ -167,7 +167,7 @@ static int match_file(hits *h, const sky_dataset *d, const sky_entry *f, sky_err
             const sky_pattern *g = d->field[i].path[k];
             if (!sky_pattern_match(g, f->match, v))
                 continue;
-            hit x = {NULL, i, f, tail_of(f->match, sky_pattern_text(g)), split_where(d, g, v)};
+            hit x = {NULL, i, k, f, tail_of(f->match, sky_pattern_text(g)), split_where(d, g, v)};
             if (expand_id(d, g, v, &x.id) || add_hit(h, x)) {
                 sky_free(x.id);
                 return no_memory(e);
@@ -181,17 +181,20 @@ static int by_id_field(const void *a, const void *b)
 {
     const hit *x = a, *y = b;
     int c = strcmp(x->id, y->id);
-    return c ? c : x->field != y->field ? x->field - y->field : strcmp(x->file->path, y->file->path);
+    if (c || x->field != y->field)
+        return c ? c : x->field - y->field;
+    return x->path != y->path ? x->path - y->path : strcmp(x->file->path, y->file->path);
 }
 
 static int place(sky_plan *p, sky_plan_item *it, const hit *x, sky_err *e)
 {
+    const sky_dataset_field *d = &p->d->field[x->field];
     sky_plan_field *f = &it->field[x->field];
-    if (f->n)
-        return sky_fail(e, SKY_ECORRUPT, "sample '%s': two files for field '%s': %s and %s", it->id,
-                        p->d->field[x->field].name, f->source[0].file->path, x->file->path);
-    f->source = sky_alloc(sizeof *f->source);
-    if (!f->source)
+    if (d->stack && x->path > f->n) /* files come in the order of paths: one is missing, which find_missing() says */
+        return SKY_OK;
+    if (f->n > (d->stack ? x->path : 0))
+        return sky_fail(e, SKY_ECORRUPT, "sample '%s': two files for field '%s': %s and %s", it->id, d->name, f->source[f->n - 1].file->path, x->file->path);
+    if (!f->source && !(f->source = sky_alloc((d->stack ? (size_t)d->npaths : 1) * sizeof *f->source)))
         return no_memory(e);
     f->source[f->n++] = (sky_source){x->file, x->tail};
     if (!it->split && !p->d->field[x->field].label)
@@ -473,13 +476,14 @@ static int find_missing(sky_plan *p, sky_err *e)
         for (int k = 0; k < p->d->nfields; k++) {
             sky_plan_item *it = &p->item[i];
             const sky_dataset_field *f = &p->d->field[k];
-            if (it->problem || it->field[k].n || !f->npaths || sky_dataset_optional(f, it->split))
+            const int have = it->field[k].n;
+            if (it->problem || (f->stack ? have == f->npaths : have) || !f->npaths || (!have && sky_dataset_optional(f, it->split)))
                 continue;
             const char *other = "nothing";
             for (int m = 0; m < p->d->nfields; m++)
                 if (it->field[m].n)
                     other = it->field[m].source[0].file->path;
-            it->problem = sky_asprintf("sample '%s': no file for field '%s' (%s), found only %s", it->id, f->name, sky_pattern_text(f->path[0]), other);
+            it->problem = sky_asprintf("sample '%s': no file for field '%s' (%s), found only %s", it->id, f->name, sky_pattern_text(f->path[f->stack ? have : 0]), other);
             if (!it->problem)
                 return no_memory(e);
         }

@@ -15,7 +15,7 @@ typedef struct {
 } sky_source;
 
 typedef struct {
-    sky_source *source; /* more than one: one file per time step */
+    sky_source *source; /* more than one: one file per time step, or per band of a stack */
     int n;              /* 0: the modality is absent */
     int own;            /* the files are the plan's (list layout), not a listing's */
 } sky_plan_field;

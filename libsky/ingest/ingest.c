@@ -177,6 +177,8 @@ static int ends(const char *s, const char *suffix)
 static sky_read_how how(const sky_dataset_field *f, const char *path)
 {
     static const char *const vectors[] = {".geojson", ".json", ".gpkg", ".shp", ".fgb"};
+    if (f->stack)
+        return SKY_READ_RASTER;
     if (f->how != SKY_READ_BY_SUFFIX)
         return f->how;
     if (ends(path, ".png"))

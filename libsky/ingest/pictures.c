@@ -88,8 +88,62 @@ static int by_name(const sky_ingest_field *c)
     return c->g->reference || f->size > c->g->inline_limit || (f->box < 0 && !photo);
 }
 
+/* ---- one file per band --------------------------------------------------------------------------------------------------- */
+
+/* The first band settles size and type of all. */
+static int first_band(sky_ingest_field *c, const sky_geo_info *i)
+{
+    uint64_t shape[3] = {(uint64_t)c->files->n, (uint64_t)i->height, (uint64_t)i->width};
+    int rc = sky_ingest_check_dtype(c, i->dtype);
+    return rc ? rc : sky_field_alloc(c->to, i->dtype, 3, shape, 0, c->e);
+}
+
+static int read_band(sky_ingest_field *c, int k, sky_geo *g)
+{
+    const sky_geo_info *i = sky_geo_get(g);
+    const sky_field *to = c->to;
+    const char *path = c->files->source[k].file->path;
+    int rc = k ? SKY_OK : first_band(c, i);
+    if (rc)
+        return rc;
+    if (i->bands != 1)
+        return sky_fail(c->e, SKY_ECORRUPT, "%s: %d bands, a file of a stack has one", path, i->bands);
+    if (i->dtype != to->dtype || (uint64_t)i->height != to->shape[1] || (uint64_t)i->width != to->shape[2])
+        return sky_fail(c->e, SKY_ECORRUPT, "%s: %d x %d pixels of %s, the first band has %llu x %llu of %s", path, i->width, i->height, sky_dtype_name(i->dtype),
+                        (unsigned long long)to->shape[2], (unsigned long long)to->shape[1], sky_dtype_name(to->dtype));
+    uint64_t plane = to->nbytes / to->shape[0];
+    rc = sky_geo_read(g, 0, 0, i->width, i->height, NULL, 0, i->dtype, (uint8_t *)to->data + (uint64_t)k * plane, c->e);
+    return rc || k ? rc : sky_geo_describe(g, c->to, c->e);
+}
+
+static int one_band(sky_ingest_field *c, int k)
+{
+    sky_bytes b;
+    sky_geo *g = NULL;
+    int rc = sky_ingest_bytes(c, k, &b);
+    if (rc)
+        return rc;
+    rc = sky_geo_memory(&g, b.p, b.n, c->files->source[k].file->path, c->e);
+    if (!rc)
+        rc = read_band(c, k, g);
+    sky_geo_close(g);
+    sky_bytes_free(&b);
+    return rc;
+}
+
+/* Always copied: a reference names one file. */
+static int stack(sky_ingest_field *c)
+{
+    int rc = SKY_OK;
+    for (int k = 0; k < c->files->n && !rc; k++)
+        rc = one_band(c, k);
+    return rc ? rc : sky_ingest_finish(c, c->files->n, c->to->shape[1], c->to->shape[2]);
+}
+
 int sky_ingest_raster(sky_ingest_field *c)
 {
+    if (c->f->stack)
+        return stack(c);
     const sky_entry *f = c->files->source[0].file;
     int named = by_name(c);
     sky_bytes b = {0};

@@ -75,6 +75,11 @@ for set in atlantic sos c2smsfloods cabuar germany; do
         grep -q "backbone.pos_embed: from 'backbone_s[12].pos_embed', grid 2x2 resized" "$T/err" && grep -q '"step":6,"val":{"miou":0' "$T/$set/run/log.jsonl"
     ok $? "$set: six steps from a pretrained backbone, validated, written"
 done
+"$B/bin/sky-ingest" --dataset c2smsfloods-chips "$T/data/c2smsfloods" 2>"$T/err" | "$B/bin/sky-pack" -q -o "$T/chips.sky" 2>>"$T/err"
+said=$("$B/tests/stream_dump" "$T/chips.sky" | sed 's/crc=[0-9a-f]* *//; s/=[0-9]*//g')
+[ "$(grep -c ' s2 U8 10x256x256 cyx' <<<"$said") $(grep -c ' label U8 256x256 yx 0 1$' <<<"$said")" = "2 2" ]
+ok $? "c2smsfloods as it is published: two chips of ten bands, water or not"
+
 # What a recipe does, without doing it.
 plan() { make -n -f pipelines/pretrain.mk OUT="$T/plan" BIN="$B/bin" "$@" 2>&1; }
 touch "$T/list.json" "$T/start.safetensors"

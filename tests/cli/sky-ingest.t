@@ -236,6 +236,35 @@ $dump --meta "$T/out" | grep -q '^  field label .*"nodata":0.0'; ok $? "keeps it
 run 0 "" "the same, its values mapped to classes" -d "$T/mapped.yaml" "$T/asc"
 ! $dump --meta "$T/out" | grep '^  field label ' | grep -q nodata; ok $? "does not mark class 0 as no data"
 
+# ---- one file per band ------------------------------------------------------------------------------------------------
+stacked() { printf 'dataset: bands\nid: "{id}"\nfields:\n  s2: {role: image, stack: true, bands: [B2, B11], path: ["{id}/B2.asc", "{id}/B11.asc"%s]}\n' "$1"; }
+stacked '' >"$T/bands.yaml"
+mkdir -p "$T/bands/x" "$T/bands/y"
+grid -9 $'1 2 3 4\n5 6 7 8' >"$T/bands/x/B2.asc"
+grid -9 $'8 7 6 5\n4 3 2 1' >"$T/bands/x/B11.asc"
+cp "$T/bands/x/"*.asc "$T/bands/y"
+run 0 "" "a picture of two files" -d "$T/bands.yaml" --no-provenance "$T/bands"
+same "$($dump "$T/out" | cut -d' ' -f1-5)" $'x s2 I32 2x2x4 cyx\ny s2 I32 2x2x4 cyx' "is one field of two bands"
+cp "$T/out" "$T/bands.sky"
+run 0 "" "listed" -d "$T/bands.yaml" --list --json "$T/bands"
+grep -q '"files":{"s2":\["[^"]*x/B2.asc","[^"]*x/B11.asc"\]}' "$T/out"; ok $? "with both files"
+rm "$T/bands/y/B11.asc"
+run 3 "sample 'y': no file for field 's2' ({id}/B11.asc)" "a band that is missing" -d "$T/bands.yaml" "$T/bands"
+cp "$T/bands/x/B11.asc" "$T/bands/y" && rm "$T/bands/y/B2.asc"
+run 3 "sample 'y': no file for field 's2' ({id}/B2.asc)" "the first one" -d "$T/bands.yaml" "$T/bands"
+grid -9 $'1 2 3 4\n5 6 7 8.5' >"$T/bands/y/B2.asc"
+run 3 "y/B11.asc: 4 x 2 pixels of I32, the first band has 4 x 2 of F32" "bands of two types" -d "$T/bands.yaml" "$T/bands"
+stacked ', "{id}/B12.asc"' >"$T/three.yaml"
+run 3 "fields.s2: a stack has one path per band: 3 for 2" "three paths for two bands" -d "$T/three.yaml" "$T/bands"
+if command -v python3 >/dev/null; then
+    "$B/bin/sky-pack" -q --extract npz -C "$T/npz" "$T/bands.sky" 2>"$T/err" && python3 - "$T/npz/x.npz" <<'PY'
+import struct, sys, zipfile
+raw = zipfile.ZipFile(sys.argv[1]).read("s2.npy")
+sys.exit(struct.unpack("<16i", raw[-64:]) != (1, 2, 3, 4, 5, 6, 7, 8, 8, 7, 6, 5, 4, 3, 2, 1))
+PY
+    ok $? "bands come in the order of the paths, not of the names"
+fi
+
 # ---- no way to the network ------------------------------------------------------------------------------------------
 if command -v python3 >/dev/null; then
     python3 - "$T/port" "$T/calls" <<'PY' &

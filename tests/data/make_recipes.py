@@ -98,6 +98,20 @@ for i in range(6):
     png(os.path.join(out, "sos", "masks", split, "sentinel_%d.png" % i), 256, 256, 1, [soft[y * 256:(y + 1) * 256] for y in range(256)])
     png(os.path.join(out, "sos", "images", split, "palsar_%d.png" % i), 8, 8, 3, [bytes(24)] * 8)
 
+# C2S-MS floods as published: one file per band, beside products of the other sensor and further files.
+for i in range(2):
+    full = ten(i, 1)
+    d = os.path.join(out, "c2smsfloods", "chips", "0e5b1f34-5d1e", "s2", "S2A_MSIL1C_20160101_%05d-00000" % (512 * i))
+    os.makedirs(d, exist_ok=True)
+    for k, name in enumerate(["B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B11", "B12", "B1", "B9"]):
+        tiff(os.path.join(d, name + ".tif"), 256, 256, bytes(min(255, x // 8) for x in full[k % 10 * P:(k % 10 + 1) * P]))
+    tiff(os.path.join(d, "LabelWater.tif"), 256, 256, bytes(255 * x for x in bright(i, 2)))
+    tiff(os.path.join(d, "LabelCloud.tif"), 256, 256, bytes(P))
+    d = d.replace("/s2/S2A", "/s1/S1A")
+    os.makedirs(d, exist_ok=True)
+    tiff(os.path.join(d, "VV.tif"), 256, 256, bytes(P))
+    tiff(os.path.join(d, "LabelWater.tif"), 256, 256, bytes(P))
+
 # The original's fine-tuning lists: paths below rs_datasets, .npz files.
 root = os.path.join(out, "rs_datasets")
 lists = {}
