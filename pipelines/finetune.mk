@@ -4,8 +4,8 @@
 #
 # SET is atlantic, sos, c2smsfloods, cabuar or germany: a descriptor formats/datasets/SET.yaml and a run pipelines/SET.yaml
 # (sky-dataset(5), sky-run(5)). DATA is the folder of the download (atlantic, sos) or of the original's lists, rs_datasets
-# (the others; LIST_train and LIST_val name the lists).
-# `shards` stops before the training; further variables are in train.mk.
+# (the others; LIST_train and LIST_val name the lists; germany-npz.py makes those of germany from its download). `shards`
+# stops before the training; further variables are in train.mk.
 SET     ?= atlantic
 DATA    ?= $(SET)
 WEIGHTS ?= skysensepp_release.ckpt

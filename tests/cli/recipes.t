@@ -80,6 +80,22 @@ said=$("$B/tests/stream_dump" "$T/chips.sky" | sed 's/crc=[0-9a-f]* *//; s/=[0-9
 [ "$(grep -c ' s2 U8 10x256x256 cyx' <<<"$said") $(grep -c ' label U8 256x256 yx 0 1$' <<<"$said")" = "2 2" ]
 ok $? "c2smsfloods as it is published: two chips of ten bands, water or not"
 
+python3 pipelines/germany-npz.py "$T/data/data_IJGI18/datasets/full/240" "$T/crops" >"$T/err" 2>&1 &&
+    make -s -f pipelines/finetune.mk SET=germany DATA="$T/crops" OUT="$T/crops/out" BIN="$B/bin" shards >>"$T/err" 2>&1
+said=$("$B/tests/stream_dump" "$T/crops/out/shards/train-0.sky" | sed 's/crc=[0-9a-f]* *//')
+[ "$(grep -c ' s2 I16 2x10x24x24 tcyx' <<<"$said") $(grep -c ' label U8 24x24 yx 0=144 1=72 2=72 3=72 4=72 5=72 17=72$' <<<"$said")" = "2 2" ] &&
+    [ "$("$B/tests/stream_dump" --meta "$T/crops/out/shards/train-0.sky" | grep -c '"times":\["2016-01-05[^"]*","2016-12-31[^"]*"\]')" = 1 ]
+ok $? "germany as it is published: records become two dates of ten bands, with their days"
+"$B/bin/sky-pack" -q --extract npz -C "$T/crops/npz" "$T/crops/out/shards/val-0.sky" 2>"$T/err" && python3 - "$T"/crops/npz/*.npz <<'PY'
+import struct, sys, zipfile
+v = struct.unpack("<11520h", zipfile.ZipFile(sys.argv[1]).read("s2.npy")[-23040:])
+at = lambda t, band, y, x: v[((t * 10 + band) * 24 + y) * 24 + x]
+fine, coarse = lambda t, b, y, x: 1000 * t + 100 * b + (24 * y + x) % 97, lambda t, b, y, x: 1000 * t + 100 * b + (y // 2 * 12 + x // 2) % 97
+order = [(fine, 2), (fine, 1), (fine, 0), (coarse, 0), (coarse, 1), (coarse, 2), (fine, 3), (coarse, 3), (coarse, 4), (coarse, 5)]
+sys.exit(any(at(t, b, y, x) != f(t, k, y, x) for t in range(2) for b, (f, k) in enumerate(order) for y in range(24) for x in range(24)))
+PY
+ok $? "every number where it belongs"
+
 # What a recipe does, without doing it.
 plan() { make -n -f pipelines/pretrain.mk OUT="$T/plan" BIN="$B/bin" "$@" 2>&1; }
 touch "$T/list.json" "$T/start.safetensors"

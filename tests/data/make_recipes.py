@@ -5,6 +5,7 @@ made-up labels, so that the recipes can be tried without the downloads.
 usage: make_recipes.py NPZ_FOLDER TIF_FOLDER OUT
 The folders are what `sky-pack --extract npz` and `--extract tif` make of tiles of 256x256 pixels."""
 import array
+import gzip
 import json
 import os
 import shutil
@@ -111,6 +112,40 @@ for i in range(2):
     os.makedirs(d, exist_ok=True)
     tiff(os.path.join(d, "VV.tif"), 256, 256, bytes(P))
     tiff(os.path.join(d, "LabelWater.tif"), 256, 256, bytes(P))
+
+# The crops as they are published: compressed records of tf.train.Example, whose numbers say where they stand; two dates, padding.
+def varint(v):
+    out = b""
+    while v > 127:
+        out += bytes([v & 127 | 128])
+        v >>= 7
+    return out + bytes([v])
+
+
+def member(field, b):
+    return varint(field << 3 | 2) + varint(len(b)) + b
+
+
+def feature(name, kind, b):
+    return member(1, member(1, name.encode()) + member(2, member(kind, b)))
+
+
+def tensor(name, shape, numbers):
+    return feature(name + "/data", 1, member(1, array.array("q", numbers).tobytes())) + feature(name + "/shape", 3, member(1, b"".join(map(varint, shape))))
+
+
+for year, tile, doy in ((16, "11", [5, 366]), (17, "12", [40, 41]), (17, "13", [7, 8])):
+    d = os.path.join(out, "data_IJGI18", "datasets", "full", "240")
+    where = lambda side, bands: [1000 * t + 100 * b + (y * side + x) % 97 for t in range(2) for y in range(side) for x in range(side) for b in range(bands)] + [-1] * (side * side * bands)
+    crops = [(0, 1, 2, 3, 5, 6, 8, 26)[x // 3] for y in range(24) for x in range(24)] * 3
+    record = member(1, tensor("x10", (3, 24, 24, 4), where(24, 4)) + tensor("x20", (3, 12, 12, 6), where(12, 6)) + tensor("x60", (3, 4, 4, 3), where(4, 3)) +
+                    tensor("labels", (3, 24, 24), crops) + tensor("dates/doy", (3,), doy + [-1]) + tensor("dates/year", (3,), [2017] * 3))
+    for folder in ("tileids", "data16", "data17"):
+        os.makedirs(os.path.join(d, folder), exist_ok=True)
+    with gzip.open(os.path.join(d, "data%d" % year, tile + ".tfrecord.gz"), "wb") as f:
+        f.write(struct.pack("<QI", len(record), 0) + record + bytes(4))
+    with open(os.path.join(d, "tileids", ("test" if tile == "13" else "train") + "_fold0.tileids"), "a") as f:
+        f.write(tile + "\n")
 
 # The original's fine-tuning lists: paths below rs_datasets, .npz files.
 root = os.path.join(out, "rs_datasets")
