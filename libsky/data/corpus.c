@@ -49,6 +49,12 @@ void sky_corpus_close(sky_corpus *c)
     sky_free(c);
 }
 
+void sky_corpus_forget(sky_corpus *c)
+{
+    for (int i = 0; i < c->n; i++)
+        sky_shard_forget(c->shard[i]);
+}
+
 int sky_corpus_files(const sky_corpus *c) { return c->n; }
 sky_shard *sky_corpus_shard(const sky_corpus *c, int i) { return c->shard[i]; }
 

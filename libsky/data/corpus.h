@@ -19,6 +19,8 @@ sky_shard *sky_corpus_shard(const sky_corpus *c, int i); /* borrowed */
 /* 0 and the place, file -1 when no file has the id; SKY_ECORRUPT when two have it. */
 int sky_corpus_find(const sky_corpus *c, const char *id, sky_place *at, sky_err *e) SKY_MUST_USE;
 int sky_corpus_read(const sky_corpus *c, sky_place at, const char *const *fields, sky_sample *out, sky_err *e) SKY_MUST_USE;
+/* Give back the memory of the shards' indexes (format/stream.h, sky_shard_forget): from now on samples are only read. */
+void sky_corpus_forget(sky_corpus *c);
 /* Schema of the file a place is in, borrowed. */
 const json_t *sky_corpus_schema(const sky_corpus *c, sky_place at);
 

@@ -28,6 +28,8 @@ int sky_fit_inputs_open(sky_fit_inputs *in, const sky_names *patterns, const cha
     if (!rc && (rc = sky_roll_open(&in->roll, in->corpus, &o, e)))
         sky_wrap(e, "%s", what);
     globfree(&g);
+    if (!rc)
+        sky_corpus_forget(in->corpus); /* the roll knows all that draws need */
     return rc;
 }
 

@@ -200,16 +200,25 @@ int sky_shard_open(sky_shard **out, const char *path, const sky_limits *lim, sky
     return rc;
 }
 
+void sky_shard_forget(sky_shard *s)
+{
+    for (uint64_t i = 0; s->entry && i < s->count; i++)
+        json_decref(s->entry[i]);
+    for (size_t i = 0; i < s->nreg; i++)
+        sky_buf_free(&s->reg[i].part.text);
+    sky_free(s->entry);
+    sky_free(s->order);
+    s->entry = NULL;
+    s->order = NULL;
+}
+
 void sky_shard_close(sky_shard *s)
 {
     if (!s)
         return;
-    for (uint64_t i = 0; s->entry && i < s->count; i++)
-        json_decref(s->entry[i]);
+    sky_shard_forget(s);
     for (size_t i = 0; i < s->nreg; i++)
         sky_index_part_free(&s->reg[i].part);
-    sky_free(s->entry);
-    sky_free(s->order);
     sky_free(s->reg);
     json_decref(s->schema);
     sky_codec_close(s->codec);
@@ -243,14 +252,19 @@ static const sky_index_row *row_of(const sky_shard *s, uint64_t i, const region 
     return &(*reg)->part.row[i - (*reg)->first];
 }
 
+static int has_entry(const sky_shard *s, uint64_t i, sky_err *e)
+{
+    if (!s->entry)
+        return sky_fail(e, SKY_EUSAGE, "%s: its index was given up", s->path);
+    return i < s->count ? SKY_OK : sky_fail(e, SKY_EUSAGE, "%s: record %" PRIu64 " of %" PRIu64, s->path, i, s->count);
+}
+
 json_t *sky_shard_entry_new(const sky_shard *s, uint64_t i, sky_err *e)
 {
     const region *reg;
     json_t *j = NULL;
-    if (i >= s->count) {
-        sky_fail(e, SKY_EUSAGE, "%s: record %" PRIu64 " of %" PRIu64, s->path, i, s->count);
+    if (has_entry(s, i, e))
         return NULL;
-    }
     const sky_index_row *w = row_of(s, i, &reg);
     if (sky_json_parse(&j, reg->part.text.p + w->text, w->ntext, "index entry", e)) {
         sky_wrap(e, "%s: record %" PRIu64, s->path, i);
@@ -270,10 +284,8 @@ static json_t *entry_at(sky_shard *s, uint64_t i, sky_err *e)
 const json_t *sky_shard_entry(const sky_shard *shard, uint64_t i, sky_err *e)
 {
     sky_shard *s = (sky_shard *)shard; /* the cache of parsed entries is not part of its value */
-    if (i >= s->count) {
-        sky_fail(e, SKY_EUSAGE, "%s: record %" PRIu64 " of %" PRIu64, s->path, i, s->count);
+    if (has_entry(s, i, e))
         return NULL;
-    }
     pthread_mutex_lock(&s->lock);
     const json_t *v = entry_at(s, i, e);
     pthread_mutex_unlock(&s->lock);
@@ -304,6 +316,8 @@ static int make_order(sky_shard *s)
 static int find_locked(sky_shard *s, const char *id, uint64_t *i, sky_err *e)
 {
     uint64_t key = sky_fnv1a(id), lo = 0, hi = s->count;
+    if (!s->entry)
+        return has_entry(s, 0, e);
     if (make_order(s))
         return sky_fail(e, SKY_ENOMEM, "%s: index: out of memory", s->path);
     while (lo < hi) {

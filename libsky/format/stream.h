@@ -86,6 +86,9 @@ const json_t *sky_shard_entry(const sky_shard *s, uint64_t i, sky_err *e);
 json_t *sky_shard_entry_new(const sky_shard *s, uint64_t i, sky_err *e) SKY_MUST_USE;
 /* 1 and *i its record number, 0 when there is none, < 0: memory. O(log n). */
 int sky_shard_find(const sky_shard *s, const char *id, uint64_t *i, sky_err *e) SKY_MUST_USE;
+/* Give back the memory of entries and ids, most of what an open shard holds: from now on only records can be read, entries and
+ * find are SKY_EUSAGE. Not while another thread uses s. */
+void sky_shard_forget(sky_shard *s);
 /* Record i, only the named fields' bytes (NULL: all); thread-safe (pread). */
 int sky_shard_read(sky_shard *s, uint64_t i, const char *const *names, sky_sample *out, sky_err *e) SKY_MUST_USE;
 void sky_shard_close(sky_shard *s);

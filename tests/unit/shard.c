@@ -199,6 +199,9 @@ static void random_access(void)
     sky_free(text);
     OK(!sky_shard_entry(h, N, &e) && sky_shard_read(h, N, NULL, &s, &e) == SKY_EUSAGE, "no record beyond the last");
     OK(!strcmp(json_string_value(json_object_get(sky_shard_schema(h), "dataset")), "made"), "the schema");
+    sky_shard_forget(h);
+    OK(!sky_shard_read(h, 2, NULL, &s, &e) && sky_sample_hash(&s) == hash[2], "records without the index's text (%s)", e.msg);
+    OK(!sky_shard_entry(h, 1, &e) && !sky_shard_entry_new(h, 1, &e) && sky_shard_find(h, "tile/9", &at, &e) == SKY_EUSAGE, "but no entries: %s", e.msg);
     sky_shard_close(h);
     sky_sample_free(&s);
 }
