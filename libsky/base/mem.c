@@ -56,6 +56,20 @@ void *sky_realloc(void *p, size_t old_n, size_t n)
     return q;
 }
 
+void *sky_grow(void *v, size_t n, size_t *cap, size_t size)
+{
+    if (n < *cap)
+        return v;
+    size_t want = *cap ? *cap : 64;
+    while (want <= n && want <= SIZE_MAX / 2)
+        want *= 2;
+    uint64_t bytes;
+    void *p = want > n && sky_mul_u64(want, size, &bytes) ? sky_realloc(v, *cap * size, bytes) : NULL;
+    if (p)
+        *cap = want;
+    return p;
+}
+
 char *sky_strndup(const char *s, size_t n)
 {
     char *p = sky_alloc_node(n + 1);
@@ -72,19 +86,10 @@ void sky_free(void *p) { free(p); }
 
 static int reserve(sky_buf *b, size_t more)
 {
-    if (b->bad || more > SIZE_MAX / 2 - b->n)
-        return b->bad = 1, 0;
-    size_t need = b->n + more + 1;
-    if (need <= b->cap)
-        return 1;
-    size_t cap = b->cap ? b->cap * 2 : 256;
-    while (cap < need)
-        cap *= 2;
-    char *p = sky_realloc(b->p, b->n, cap);
+    char *p = b->bad || more > SIZE_MAX / 2 - b->n ? NULL : sky_grow(b->p, b->n + more, &b->cap, 1);
     if (!p)
         return b->bad = 1, 0;
     b->p = p;
-    b->cap = cap;
     return 1;
 }
 

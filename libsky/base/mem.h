@@ -13,6 +13,11 @@ void *sky_alloc(size_t n);            /* uninitialised, 64-byte aligned, NULL on
 void *sky_alloc_node(size_t n);       /* the same for strings and nodes of trees: aligned as malloc does, and faster */
 void *sky_calloc(size_t n, size_t m); /* zeroed n*m bytes; overflow gives NULL */
 void *sky_realloc(void *p, size_t old_n, size_t n); /* contents up to min(old_n, n) kept */
+
+/* The array v (NULL: none yet) of *cap elements of size bytes, with room for element number n: v itself while n < *cap, else
+ * a larger copy, v freed. Room doubles, from 64 elements on; what is new is uninitialised. NULL: out of memory or more bytes
+ * than a size_t counts; v and *cap stay as they were, and v is still the caller's. */
+void *sky_grow(void *v, size_t n, size_t *cap, size_t size);
 char *sky_strdup(const char *s);
 char *sky_strndup(const char *s, size_t n);
 char *sky_asprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

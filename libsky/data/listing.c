@@ -99,18 +99,14 @@ static int no_memory(sky_err *e) { return sky_fail(e, SKY_ENOMEM, "listing files
 /* Takes path and match. */
 static int add(sky_listing *l, char *path, char *match, uint64_t size, int box_no, uint64_t where, sky_err *e)
 {
-    if (path && match && l->n == l->cap && l->cap < MAX_ENTRIES) {
-        size_t cap = l->cap ? l->cap * 2 : 256;
-        sky_entry *more = sky_realloc(l->entry, l->n * sizeof *more, cap * sizeof *more);
-        if (more)
-            l->entry = more, l->cap = cap;
-    }
-    if (!path || !match || l->n == l->cap) {
+    sky_entry *v = path && match && l->n < MAX_ENTRIES ? sky_grow(l->entry, l->n, &l->cap, sizeof *v) : NULL;
+    if (!v) {
         sky_free(path);
         sky_free(match);
-        return no_memory(e);
+        return l->n == MAX_ENTRIES ? sky_fail(e, SKY_ELIMIT, "more than %d files", MAX_ENTRIES) : no_memory(e);
     }
-    l->entry[l->n++] = (sky_entry){path, match, size, box_no, where};
+    l->entry = v;
+    v[l->n++] = (sky_entry){path, match, size, box_no, where};
     return SKY_OK;
 }
 
@@ -181,15 +177,11 @@ static int enter(sky_listing *l, const struct stat *s, sky_err *e)
     for (size_t i = 0; i < l->nseen; i++)
         if (l->seen[i].ino == s->st_ino && l->seen[i].dev == s->st_dev)
             return 0;
-    if (l->nseen == l->seen_cap) {
-        size_t cap = l->seen_cap ? l->seen_cap * 2 : 64;
-        place *more = sky_realloc(l->seen, l->nseen * sizeof *more, cap * sizeof *more);
-        if (!more)
-            return no_memory(e);
-        l->seen = more;
-        l->seen_cap = cap;
-    }
-    l->seen[l->nseen++] = (place){s->st_dev, s->st_ino};
+    place *v = sky_grow(l->seen, l->nseen, &l->seen_cap, sizeof *v);
+    if (!v)
+        return no_memory(e);
+    l->seen = v;
+    v[l->nseen++] = (place){s->st_dev, s->st_ino};
     return 1;
 }
 
@@ -213,14 +205,10 @@ static int read_names(names *v, DIR *d, const char *path, sky_err *e)
     while (errno = 0, (f = readdir(d))) {
         if (!strcmp(f->d_name, ".") || !strcmp(f->d_name, "..") || junk(f->d_name))
             continue;
-        if (v->n == v->cap) {
-            size_t cap = v->cap ? v->cap * 2 : 64;
-            char **more = sky_realloc(v->name, v->n * sizeof *more, cap * sizeof *more);
-            if (!more)
-                return no_memory(e);
-            v->name = more;
-            v->cap = cap;
-        }
+        char **more = sky_grow(v->name, v->n, &v->cap, sizeof *more);
+        if (!more)
+            return no_memory(e);
+        v->name = more;
         if (!(v->name[v->n] = sky_strdup(f->d_name)))
             return no_memory(e);
         v->n++;

@@ -16,18 +16,15 @@ static int no_memory(sky_err *e) { return sky_fail(e, SKY_ENOMEM, "planning samp
 
 sky_plan_item *sky_plan_add(sky_plan *p, char *id)
 {
-    if (id && p->n == p->cap) {
-        size_t cap = p->cap ? p->cap * 2 : 256;
-        sky_plan_item *more = sky_realloc(p->item, p->n * sizeof *more, cap * sizeof *more);
-        if (more)
-            p->item = more, p->cap = cap;
-    }
-    sky_plan_field *f = id && p->n < p->cap ? sky_calloc((size_t)p->d->nfields, sizeof *f) : NULL;
+    sky_plan_item *v = id ? sky_grow(p->item, p->n, &p->cap, sizeof *v) : NULL;
+    if (v)
+        p->item = v;
+    sky_plan_field *f = v ? sky_calloc((size_t)p->d->nfields, sizeof *f) : NULL;
     if (!f) {
         sky_free(id);
         return NULL;
     }
-    sky_plan_item *it = &p->item[p->n++];
+    sky_plan_item *it = &v[p->n++];
     *it = (sky_plan_item){.id = id, .field = f};
     return it;
 }
@@ -147,15 +144,11 @@ static int expand_id(const sky_dataset *d, const sky_pattern *g, const sky_span 
 
 static int add_hit(hits *h, hit x)
 {
-    if (h->n == h->cap) {
-        size_t cap = h->cap ? h->cap * 2 : 256;
-        hit *more = sky_realloc(h->hit, h->n * sizeof *more, cap * sizeof *more);
-        if (!more)
-            return -1;
-        h->hit = more;
-        h->cap = cap;
-    }
-    h->hit[h->n++] = x;
+    hit *v = sky_grow(h->hit, h->n, &h->cap, sizeof *v);
+    if (!v)
+        return -1;
+    h->hit = v;
+    v[h->n++] = x;
     return 0;
 }
 

@@ -25,15 +25,11 @@ int sky_prompts_add(sky_prompts *p, const char *query, const char *prompt, int c
 {
     if (p->n >> PROMPTS_MAX_LOG2)
         return sky_fail(e, SKY_ELIMIT, "more than %d prompts", 1 << PROMPTS_MAX_LOG2);
-    if (p->n == p->cap) {
-        uint64_t cap = p->cap ? 2 * p->cap : 64;
-        prompt_row *row = sky_realloc(p->row, p->n * sizeof *row, cap * sizeof *row);
-        if (!row)
-            return sky_fail(e, SKY_ENOMEM, "out of memory for prompts");
-        p->row = row;
-        p->cap = cap;
-    }
-    prompt_row *r = &p->row[p->n];
+    prompt_row *v = sky_grow(p->row, p->n, &p->cap, sizeof *v);
+    if (!v)
+        return sky_fail(e, SKY_ENOMEM, "out of memory for prompts");
+    p->row = v;
+    prompt_row *r = &v[p->n];
     *r = (prompt_row){.cls = cls, .line = line};
     r->query = p->text.n;
     sky_buf_add(&p->text, query, strlen(query) + 1);

@@ -15,7 +15,8 @@ struct sky_prompts {
     sky_buf text;
     prompt_row *row;
     sky_prompt *v;
-    uint64_t n, cap;
+    uint64_t n;
+    size_t cap;
     uint64_t *order; /* line numbers sorted by query, then by position */
 };
 

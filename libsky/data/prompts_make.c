@@ -39,7 +39,8 @@ struct sky_catalogue {
     char label[64]; /* the field, once known */
     set wanted;     /* of o.classes */
     item *v;
-    uint64_t n, cap, unlabelled;
+    uint64_t n, unlabelled;
+    size_t cap;
 };
 
 /* ---- catalogue ----------------------------------------------------------------------------------------------------- */
@@ -124,15 +125,10 @@ static int in_split(const char *want, const char *split) { return !want || (spli
 
 static int append(sky_catalogue *c, const char *id, const set *asks, const set *offers, sky_err *e)
 {
-    if (c->n == c->cap) {
-        uint64_t cap = c->cap ? 2 * c->cap : 64;
-        item *v = sky_realloc(c->v, c->n * sizeof *v, cap * sizeof *v);
-        if (!v)
-            return sky_fail(e, SKY_ENOMEM, "out of memory for a catalogue");
+    item *v = sky_grow(c->v, c->n, &c->cap, sizeof *v);
+    if (v)
         c->v = v;
-        c->cap = cap;
-    }
-    char *copy = sky_strdup(id);
+    char *copy = v ? sky_strdup(id) : NULL;
     if (!copy)
         return sky_fail(e, SKY_ENOMEM, "out of memory for a catalogue");
     c->v[c->n++] = (item){copy, *asks, *offers};

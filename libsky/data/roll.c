@@ -26,7 +26,8 @@ struct sky_roll {
     const sky_corpus *c;
     char label[64];
     place *at;
-    uint64_t n, cap;
+    uint64_t n;
+    size_t cap;
     char **dataset; /* sorted */
     int ndatasets;
     sky_pair *pair;
@@ -38,7 +39,8 @@ typedef struct {
     sky_roll *r;
     const sky_roll_opts *o;
     holding *v;
-    uint64_t n, cap;
+    uint64_t n;
+    size_t cap;
 } table;
 
 enum { DATASETS = 32767 };
@@ -102,15 +104,11 @@ static int add_place(sky_roll *r, place at, sky_err *e)
 {
     if (r->n == UINT32_MAX)
         return sky_fail(e, SKY_ELIMIT, "more than %" PRIu32 " samples", UINT32_MAX);
-    if (r->n == r->cap) {
-        uint64_t cap = r->cap ? 2 * r->cap : 256;
-        place *p = sky_realloc(r->at, r->n * sizeof *p, cap * sizeof *p);
-        if (!p)
-            return sky_fail(e, SKY_ENOMEM, "out of memory for %" PRIu64 " samples", cap);
-        r->at = p;
-        r->cap = cap;
-    }
-    r->at[r->n++] = at;
+    place *p = sky_grow(r->at, r->n, &r->cap, sizeof *p);
+    if (!p)
+        return sky_fail(e, SKY_ENOMEM, "out of memory for %" PRIu64 " samples", r->n + 1);
+    r->at = p;
+    p[r->n++] = at;
     return SKY_OK;
 }
 
@@ -190,15 +188,11 @@ static int dataset_number(sky_roll *r, const char *name, sky_err *e)
 
 static int add_holding(table *t, holding h, sky_err *e)
 {
-    if (t->n == t->cap) {
-        uint64_t cap = t->cap ? 2 * t->cap : 1024;
-        holding *v = sky_realloc(t->v, t->n * sizeof *v, cap * sizeof *v);
-        if (!v)
-            return sky_fail(e, SKY_ENOMEM, "out of memory for %" PRIu64 " classes of samples", cap);
-        t->v = v;
-        t->cap = cap;
-    }
-    t->v[t->n++] = h;
+    holding *v = sky_grow(t->v, t->n, &t->cap, sizeof *v);
+    if (!v)
+        return sky_fail(e, SKY_ENOMEM, "out of memory for %" PRIu64 " classes of samples", t->n + 1);
+    t->v = v;
+    v[t->n++] = h;
     return SKY_OK;
 }
 

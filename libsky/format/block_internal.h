@@ -97,7 +97,8 @@ typedef struct {
 /* One index block: rows and their texts. */
 typedef struct {
     sky_index_row *row;
-    uint64_t n, cap, first;
+    uint64_t n, first;
+    size_t cap;
     sky_buf text;
 } sky_index_part;
 void sky_index_part_free(sky_index_part *p);

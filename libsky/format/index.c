@@ -155,14 +155,10 @@ int sky_index_part_full(const sky_index_part *p) { return p->n >= PART_ROWS || p
 
 int sky_index_part_add(sky_index_part *p, uint64_t at, uint64_t bytes, const char *id, const char *text, size_t ntext, sky_err *e)
 {
-    if (p->n == p->cap) {
-        uint64_t cap = p->cap ? p->cap * 2 : 64;
-        sky_index_row *row = sky_realloc(p->row, p->n * sizeof *row, cap * sizeof *row);
-        if (!row)
-            return sky_fail(e, SKY_ENOMEM, "index: out of memory");
-        p->row = row;
-        p->cap = cap;
-    }
+    sky_index_row *row = sky_grow(p->row, p->n, &p->cap, sizeof *row);
+    if (!row)
+        return sky_fail(e, SKY_ENOMEM, "index: out of memory");
+    p->row = row;
     p->row[p->n] = (sky_index_row){at, bytes, sky_fnv1a(id), (uint32_t)p->text.n, (uint32_t)ntext};
     sky_buf_add(&p->text, text, ntext);
     sky_buf_puts(&p->text, "\n");

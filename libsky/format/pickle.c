@@ -9,20 +9,15 @@
 
 /* ---- stack -------------------------------------------------------------------------------------------------------- */
 
-/* Grow an array of 8-byte elements to hold index i. */
-static int room(sky_pickle *k, void **p, uint64_t *cap, uint64_t i)
+/* Grow an array of 8-byte elements to hold index i; new ones are 0. */
+static int room(sky_pickle *k, void **p, size_t *cap, uint64_t i)
 {
-    if (i < *cap)
-        return SKY_OK;
-    uint64_t want = *cap ? 2 * *cap : 64;
-    while (want <= i)
-        want *= 2;
-    void *q = sky_realloc(*p, *cap * 8, want * 8);
+    const size_t had = *cap;
+    void *q = sky_grow(*p, i, cap, 8);
     if (!q)
         return sky_fail(k->e, SKY_ENOMEM, "%s: pickle: out of memory", k->name);
-    memset((char *)q + *cap * 8, 0, (want - *cap) * 8);
+    memset((char *)q + had * 8, 0, (*cap - had) * 8);
     *p = q;
-    *cap = want;
     return SKY_OK;
 }
 

@@ -21,11 +21,14 @@ struct sky_pickle {
     struct pk_block *blocks; /* arena: everything below lives in it or is freed with it */
     uint64_t objects;
     sky_pk **stack;
-    uint64_t top, stack_cap;
+    uint64_t top;
+    size_t stack_cap;
     uint64_t *marks;
-    uint64_t nmarks, marks_cap;
+    uint64_t nmarks;
+    size_t marks_cap;
     sky_pk **memo;
-    uint64_t memo_cap, memo_n; /* memo_n: entries MEMOIZE made */
+    size_t memo_cap;
+    uint64_t memo_n; /* entries MEMOIZE made */
     sky_pk *root;
     const sky_pk *storages;
     int op; /* the opcode being run, for messages */

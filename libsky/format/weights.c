@@ -62,14 +62,10 @@ static int grow(sky_weights *w, sky_err *e)
 {
     if (w->n == SKY_WEIGHTS_MOST)
         return sky_fail(e, SKY_ELIMIT, "%s: more than %d tensors", w->path, SKY_WEIGHTS_MOST);
-    if (w->n < w->cap)
-        return SKY_OK;
-    int cap = w->cap ? 2 * w->cap : 256;
-    sky_entry *t = sky_realloc(w->t, (size_t)w->n * sizeof *t, (size_t)cap * sizeof *t);
+    sky_entry *t = sky_grow(w->t, (size_t)w->n, &w->cap, sizeof *t);
     if (!t)
         return sky_fail(e, SKY_ENOMEM, "%s: out of memory", w->path);
     w->t = t;
-    w->cap = cap;
     return SKY_OK;
 }
 

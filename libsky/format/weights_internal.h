@@ -20,7 +20,8 @@ struct sky_weights {
     sky_map map;
     char *path;
     sky_entry *t;
-    int n, cap;
+    int n;
+    size_t cap;
     json_t *metadata;
 };
 

@@ -22,7 +22,8 @@ struct sky_zip {
     char *name;
     unzFile uz;
     struct member *m;
-    int n, cap;
+    int n;
+    size_t cap;
     const sky_zip_member **by_name; /* sorted; equal names in the archive's order */
 };
 
@@ -44,15 +45,11 @@ static uLong in_read(voidpf opaque, voidpf stream, void *buf, uLong n)
 
 static struct member *grow(sky_zip *z)
 {
-    if (z->n == z->cap) {
-        int cap = z->cap ? 2 * z->cap : 64;
-        struct member *m = sky_realloc(z->m, (size_t)z->n * sizeof *m, (size_t)cap * sizeof *m);
-        if (!m)
-            return NULL;
-        z->m = m;
-        z->cap = cap;
-    }
-    return &z->m[z->n];
+    struct member *m = sky_grow(z->m, (size_t)z->n, &z->cap, sizeof *m);
+    if (!m)
+        return NULL;
+    z->m = m;
+    return &m[z->n];
 }
 
 static int check_info(const sky_zip *z, const unz_file_info64 *in, const char *name, sky_err *e)

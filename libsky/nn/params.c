@@ -39,15 +39,11 @@ sky_scope sky_scope_in(const sky_scope *s, const char *fmt, ...)
 
 static sky_param *append(sky_params *ps)
 {
-    if (ps->n == ps->cap) {
-        int cap = ps->cap ? 2 * ps->cap : 64;
-        sky_param *v = sky_realloc(ps->v, (size_t)ps->cap * sizeof *v, (size_t)cap * sizeof *v);
-        if (!v)
-            return NULL;
-        ps->v = v;
-        ps->cap = cap;
-    }
-    return &ps->v[ps->n];
+    sky_param *v = sky_grow(ps->v, (size_t)ps->n, &ps->cap, sizeof *v);
+    if (!v)
+        return NULL;
+    ps->v = v;
+    return &v[ps->n];
 }
 
 void sky_declare(const sky_scope *s, sky_tensor *slot, sky_param_kind kind, const char *name, int ndim, const int64_t *shape)

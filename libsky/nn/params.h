@@ -24,7 +24,8 @@ typedef struct {
 
 typedef struct {
     sky_param *v;
-    int n, cap;
+    int n;
+    size_t cap;
     int bad;      /* an allocation failed while declaring */
     void *placed; /* memory of `be` that holds all of them, or NULL */
     size_t placed_bytes;

@@ -20,7 +20,8 @@ struct sky_scoring {
     int protocol;
     char model[72];      /* of the first prediction that names one */
     sky_wanted *want;    /* sorted by truth, class */
-    uint64_t nwant, cap, next_missing, scored;
+    uint64_t nwant, next_missing, scored;
+    size_t cap; /* of want */
     uint64_t problems[SKY_SCORE_PROBLEMS];
     sky_confusion joint; /* multi-class */
     struct {

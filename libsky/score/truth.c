@@ -23,7 +23,8 @@ struct sky_truth {
     sky_classes first;   /* with the first label's table, which every other one has to share */
     const struct item *first_of; /* whose; NULL: not read yet */
     struct item *item; /* sorted by id */
-    uint64_t n, cap;
+    uint64_t n;
+    size_t cap;
     int64_t read;      /* item in the buffers below; -1: none */
     sky_classmap map;
     uint8_t *valid;
@@ -193,15 +194,11 @@ static int add_entry(sky_truth *t, int shard, uint64_t record, sky_err *e)
         return sky_fail(e, SKY_ECORRUPT, "%s: index entry %llu has no id", t->paths[shard], (unsigned long long)record);
     if (is_absent(entry, t->field))
         return SKY_OK;
-    if (t->n == t->cap) {
-        uint64_t cap = t->cap ? 2 * t->cap : 256;
-        struct item *p = sky_realloc(t->item, t->n * sizeof *p, cap * sizeof *p);
-        if (!p)
-            return sky_fail(e, SKY_ENOMEM, "labels: out of memory");
-        t->item = p;
-        t->cap = cap;
-    }
-    t->item[t->n++] = (struct item){.id = id, .shard = shard, .record = record};
+    struct item *v = sky_grow(t->item, t->n, &t->cap, sizeof *v);
+    if (!v)
+        return sky_fail(e, SKY_ENOMEM, "labels: out of memory");
+    t->item = v;
+    v[t->n++] = (struct item){.id = id, .shard = shard, .record = record};
     return SKY_OK;
 }
 

@@ -7,15 +7,11 @@
 
 static int add(sky_scoring *s, uint64_t truth, int cls, sky_err *e)
 {
-    if (s->nwant == s->cap) {
-        uint64_t cap = s->cap ? 2 * s->cap : 256;
-        sky_wanted *w = sky_realloc(s->want, s->nwant * sizeof *w, cap * sizeof *w);
-        if (!w)
-            return sky_fail(e, SKY_ENOMEM, "wanted predictions: out of memory");
-        s->want = w;
-        s->cap = cap;
-    }
-    s->want[s->nwant++] = (sky_wanted){truth, cls, 0};
+    sky_wanted *w = sky_grow(s->want, s->nwant, &s->cap, sizeof *w);
+    if (!w)
+        return sky_fail(e, SKY_ENOMEM, "wanted predictions: out of memory");
+    s->want = w;
+    w[s->nwant++] = (sky_wanted){truth, cls, 0};
     return SKY_OK;
 }
 

@@ -9,16 +9,12 @@ enum { HEAP_ALIGN = 256 };
 
 static int grow(sky_ctx *c, sky_heap *h)
 {
-    if (h->n < h->cap)
-        return 1;
-    int cap = h->cap ? 2 * h->cap : 64;
-    sky_heap_block *v = sky_realloc(h->v, (size_t)h->cap * sizeof *v, (size_t)cap * sizeof *v);
+    sky_heap_block *v = sky_grow(h->v, (size_t)h->n, &h->cap, sizeof *v);
     if (!v) {
         sky_ctx_fail(c, SKY_ENOMEM, "out of memory");
         return 0;
     }
     h->v = v;
-    h->cap = cap;
     return 1;
 }
 

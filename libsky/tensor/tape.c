@@ -13,7 +13,8 @@ typedef struct {
 
 struct sky_tape {
     sky_node *v;
-    int n, cap;
+    int n;
+    size_t cap;
     entry *slot; /* open addressing, a power of two */
     int size, count, params;
     sky_heap heap;
@@ -191,14 +192,10 @@ static size_t up16(size_t n) { return (n + 15) & ~(size_t)15; }
 
 static int append(sky_tape *t, const sky_node *node, size_t nargs, size_t nextra)
 {
-    if (t->n == t->cap) {
-        int cap = t->cap ? 2 * t->cap : 256;
-        sky_node *v = sky_realloc(t->v, (size_t)t->cap * sizeof *v, (size_t)cap * sizeof *v);
-        if (!v)
-            return 0;
-        t->v = v;
-        t->cap = cap;
-    }
+    sky_node *v = sky_grow(t->v, (size_t)t->n, &t->cap, sizeof *v);
+    if (!v)
+        return 0;
+    t->v = v;
     size_t nin = up16((size_t)node->nin * sizeof *node->in);
     char *p = sky_alloc(nin + up16(nargs) + nextra);
     if (!p)

@@ -114,7 +114,8 @@ typedef struct {
 } sky_heap_block;
 typedef struct {
     sky_heap_block *v; /* by distance */
-    int n, cap;
+    int n;
+    size_t cap;
 } sky_heap;
 sky_heap *sky_tape_heap(sky_ctx *c);
 

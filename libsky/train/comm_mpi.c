@@ -64,15 +64,11 @@ static int mpi_wait(sky_comm *k, sky_err *e)
 
 static int begin(sky_mpi *m, void *p, int64_t n, sky_dtype t, sky_err *e)
 {
-    if (m->queued == m->room) {
-        const size_t room = m->room ? 2 * m->room : 64;
-        span *q = sky_realloc(m->queue, m->room * sizeof *q, room * sizeof *q);
-        if (!q)
-            return sky_fail(e, SKY_ENOMEM, "sum over ranks: out of memory");
-        m->queue = q;
-        m->room = room;
-    }
-    m->queue[m->queued++] = (span){p, n, t};
+    span *q = sky_grow(m->queue, m->queued, &m->room, sizeof *q);
+    if (!q)
+        return sky_fail(e, SKY_ENOMEM, "sum over ranks: out of memory");
+    m->queue = q;
+    q[m->queued++] = (span){p, n, t};
     pthread_cond_signal(&m->more);
     return sky_mpi_advance(m, e);
 }

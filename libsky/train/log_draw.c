@@ -52,16 +52,12 @@ static void add(curves *s, int panel, const char *name, double x, const json_t *
     curve *c = json_is_number(v) ? find(s, panel, name) : NULL;
     if (!c)
         return;
-    if (c->n == c->cap) {
-        size_t cap = c->cap ? 2 * c->cap : 256;
-        double *xy = sky_realloc(c->xy, 2 * c->cap * sizeof *xy, 2 * cap * sizeof *xy);
-        if (!xy) {
-            s->bad = 1;
-            return;
-        }
-        c->xy = xy;
-        c->cap = cap;
+    double *xy = sky_grow(c->xy, c->n, &c->cap, 2 * sizeof *xy);
+    if (!xy) {
+        s->bad = 1;
+        return;
     }
+    c->xy = xy;
     double y = json_number_value(v);
     c->xy[2 * c->n] = x;
     c->xy[2 * c->n++ + 1] = y;

@@ -18,7 +18,8 @@ typedef struct {
 struct g_grads {
     sky_tape *tape;
     watched *v;
-    int n, cap;
+    int n;
+    size_t cap;
     double rms;
 };
 
@@ -56,17 +57,13 @@ void g_grads_watch(golden *g, g_grads *s, const char *name, const sky_tensor *t,
 {
     if (g->err.code || g->c.err.code || !t->data)
         return;
-    if (s->n == s->cap) {
-        int cap = s->cap ? 2 * s->cap : 64;
-        watched *v = sky_realloc(s->v, (size_t)s->cap * sizeof *v, (size_t)cap * sizeof *v);
-        if (!v) {
-            sky_fail(&g->err, SKY_ENOMEM, "out of memory");
-            return;
-        }
-        s->v = v;
-        s->cap = cap;
+    watched *v = sky_grow(s->v, (size_t)s->n, &s->cap, sizeof *v);
+    if (!v) {
+        sky_fail(&g->err, SKY_ENOMEM, "out of memory");
+        return;
     }
-    watched *w = &s->v[s->n];
+    s->v = v;
+    watched *w = &v[s->n];
     *w = (watched){.grad = *t, .map = map};
     snprintf(w->name, sizeof w->name, "%s", name);
     w->grad.dtype = SKY_F32;

@@ -222,8 +222,36 @@ static void planes(void)
     OK(differ == 0, "pixels of three bytes split into planes, 0 to %d pixels (%d differ)", MOST, differ);
 }
 
+/* Runs only with SKY_TEST_FAIL_ALLOC set by main, so that the first allocation of all fails. */
+static void growing(void)
+{
+    size_t cap = 0;
+    int *v = sky_grow(NULL, 0, &cap, sizeof *v);
+    OK(!v && cap == 0, "an array that gets no memory stays as it was");
+    int right = 1;
+    for (size_t n = 0; n < 1000; n++) {
+        int *more = sky_grow(v, n, &cap, sizeof *v);
+        right &= more && n < cap && cap < (n < 64 ? 65 : 2 * n + 1);
+        v = more;
+        v[n] = (int)n;
+    }
+    for (int i = 0; i < 1000; i++)
+        right &= v[i] == i;
+    OK(right && cap == 1024, "an array grows by one, doubling its room, and keeps what it holds");
+    int *same = sky_grow(v, 1023, &cap, sizeof *v);
+    OK(same == v && cap == 1024, "it stays where it is while there is room");
+    int *far = sky_grow(v, 5000, &cap, sizeof *v);
+    OK(far && cap == 8192 && far[999] == 999, "room for an element far behind the last");
+    size_t was = cap;
+    OK(!sky_grow(far, SIZE_MAX / 2, &cap, 3) && !sky_grow(far, SIZE_MAX, &cap, 1) && !sky_grow(far, SIZE_MAX / 4, &cap, sizeof *v) && cap == was && far[999] == 999,
+       "more elements than can be counted, or bytes than there are: no memory, the array stays");
+    sky_free(far);
+}
+
 int main(void)
 {
+    setenv("SKY_TEST_FAIL_ALLOC", "1", 1);
+    growing();
     crc();
     planes();
     sha();
