@@ -1,9 +1,8 @@
 /* Gradients of attention and window attention, and the lse of the forward, at every instruction-set level the machine has,
  * against the definition in double. Each reference number carries the bound of its own error: first-order rounding of F32
  * sums in any order, carried through the softmax. */
-#include "cpu/cpuid.h"
 #include "cpu/device_internal.h"
-#include "t.h"
+#include "levels.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -390,28 +389,19 @@ static void all(const char *level)
 {
     static const int seq[][4] = {{1, 1, 1, 5}, {2, 2, 3, 1}, {3, 4, 7, 16}, {2, 5, 3, 44}, {2, 8, 3, 64}, {1, 9, 2, 5}, {2, 64, 2, 16}, {1, 65, 2, 44}, {1, 100, 3, 5}, {1, 257, 1, 44}, {2, 300, 2, 16}, {1, 257, 1, 64}, {1, 513, 1, 33}};
     static const int win[][7] = {{1, 3, 3, 1, 5, 3, 0}, {2, 7, 8, 2, 5, 3, 1}, {1, 8, 8, 3, 16, 4, 2}, {2, 9, 6, 2, 44, 4, 0}, {1, 17, 20, 2, 44, 8, 4}, {3, 13, 13, 2, 16, 4, 2}, {1, 8, 8, 2, 64, 8, 0}};
+    for (int t = 0; t < 2; t++)
+        if (be->open(&dev[t], -1, t + 1, &err))
+            exit(2);
     for (size_t i = 0; i < sizeof seq / sizeof *seq; i++)
         sequences(level, seq[i][0], seq[i][1], seq[i][2], seq[i][3]);
     for (size_t i = 0; i < sizeof win / sizeof *win; i++)
         one_shape(level, win[i][0], win[i][1], win[i][2], win[i][3], win[i][4], win[i][5], win[i][6]);
+    for (int t = 0; t < 2; t++)
+        be->close(dev[t]);
 }
 
 int main(void)
 {
-    sky_cpu_level most = sky_cpu_detect();
-    for (sky_cpu_level l = SKY_CPU_PORTABLE; l < SKY_CPU_LEVELS; l++) {
-        const char *name = sky_cpu_level_name(l);
-        if (l > most) {
-            SKIP("this processor does not have it", name);
-            continue;
-        }
-        sky_cpu_level_set(l);
-        for (int t = 0; t < 2; t++)
-            if (be->open(&dev[t], -1, t + 1, &err))
-                return 2;
-        all(name);
-        for (int t = 0; t < 2; t++)
-            be->close(dev[t]);
-    }
+    at_every_level(all);
     return END();
 }

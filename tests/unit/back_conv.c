@@ -1,7 +1,6 @@
 /* Gradients of convolution at every instruction-set level the machine has, against plain double sums. */
-#include "cpu/cpuid.h"
 #include "cpu/device_internal.h"
-#include "t.h"
+#include "levels.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -125,6 +124,9 @@ static void shapes(const char *level)
     /* B, H, W, C, N, k */
     static const int64_t s[][6] = {{1, 1, 1, 1, 1, 1}, {2, 5, 7, 3, 17, 1}, {1, 5, 7, 33, 1, 1}, {1, 1, 1, 17, 3, 3},  {2, 5, 7, 1, 1, 3},   {1, 5, 7, 3, 33, 3},
                                    {1, 5, 7, 33, 17, 3}, {2, 2, 9, 17, 33, 3}, {1, 1, 1, 3, 3, 5}, {1, 5, 7, 17, 3, 5}, {2, 3, 1, 1, 17, 5}, {1, 24, 23, 16, 16, 3}};
+    for (int t = 0; t < 2; t++)
+        if (be->open(&dev[t], -1, t + 1, &err))
+            exit(2);
     for (size_t i = 0; i < sizeof s / sizeof *s; i++) {
         int64_t bad[2] = {0};
         for (int v = 0; v < 4; v++) { /* bits: bf16, exact */
@@ -140,24 +142,12 @@ static void shapes(const char *level)
         OK(!bad[0] && !bad[1], "%s: %dx%dx%d, %d to %d channels, %dx%d: 24 runs each, wrong of input %d, of weights %d", level, (int)s[i][0], (int)s[i][1],
            (int)s[i][2], (int)s[i][3], (int)s[i][4], (int)s[i][5], (int)s[i][5], (int)bad[0], (int)bad[1]);
     }
+    for (int t = 0; t < 2; t++)
+        be->close(dev[t]);
 }
 
 int main(void)
 {
-    sky_cpu_level most = sky_cpu_detect();
-    for (sky_cpu_level l = SKY_CPU_PORTABLE; l < SKY_CPU_LEVELS; l++) {
-        const char *name = sky_cpu_level_name(l);
-        if (l > most) {
-            SKIP("this processor does not have it", name);
-            continue;
-        }
-        sky_cpu_level_set(l);
-        for (int t = 0; t < 2; t++)
-            if (be->open(&dev[t], -1, t + 1, &err))
-                return 2;
-        shapes(name);
-        for (int t = 0; t < 2; t++)
-            be->close(dev[t]);
-    }
+    at_every_level(shapes);
     return END();
 }

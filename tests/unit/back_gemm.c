@@ -1,8 +1,7 @@
 /* Gradients of matrix products: product_grad at every instruction-set level the machine has, against plain double sums. */
 #include "base/dtype.h"
-#include "cpu/cpuid.h"
 #include "cpu/gemm_grad.h"
-#include "t.h"
+#include "levels.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -14,6 +13,7 @@ static float rnd_float(void) { return (float)rnd() / 8388608.0f - 1.0f; }
 static float rnd_int(void) { return (float)(int)(rnd() % 17) - 8.0f; }
 
 static sky_scratch scratch;
+static sky_pool *pool[3]; /* of 1, 2 and 3 threads */
 static sky_err err;
 
 enum { EDGE = 64, GUARD = 0x7fb5a5a5 /* a NaN no sum produces */ };
@@ -95,7 +95,7 @@ static void shapes(const char *level)
 }
 
 /* Shapes that take both ways of gemm_run.c and several stretches; same bits with 1, 2 and 3 threads and again. */
-static void same_bits(const char *level, sky_pool **pool, int64_t rows, int64_t n, int64_t k, int bf16)
+static void same_bits(const char *level, int64_t rows, int64_t n, int64_t k, int bf16)
 {
     problem p = make(rows, n, k, bf16, 1, rnd_float);
     size_t bytes = (size_t)p.n * sizeof(float);
@@ -128,27 +128,22 @@ static void nan_stays(const char *level)
     }
 }
 
+static void all(const char *level)
+{
+    shapes(level);
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        same_bits(level, 9001, 70, 50, bf16);
+        same_bits(level, 3000, 1100, 37, bf16);
+    }
+    nan_stays(level);
+}
+
 int main(void)
 {
-    sky_pool *pool[3] = {0};
     for (int t = 0; t < 3; t++)
         if (sky_pool_open(&pool[t], t + 1, &err))
             return 2;
-    sky_cpu_level most = sky_cpu_detect();
-    for (sky_cpu_level l = SKY_CPU_PORTABLE; l < SKY_CPU_LEVELS; l++) {
-        const char *name = sky_cpu_level_name(l);
-        if (l > most) {
-            SKIP("this processor does not have it", name);
-            continue;
-        }
-        sky_cpu_level_set(l);
-        shapes(name);
-        for (int bf16 = 0; bf16 < 2; bf16++) {
-            same_bits(name, pool, 9001, 70, 50, bf16);
-            same_bits(name, pool, 3000, 1100, 37, bf16);
-        }
-        nan_stays(name);
-    }
+    at_every_level(all);
     for (int t = 0; t < 3; t++)
         sky_pool_close(pool[t]);
     sky_scratch_free(&scratch);

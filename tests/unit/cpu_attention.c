@@ -4,8 +4,7 @@
 #include "cpu/attention.h"
 #include "base/hash.h"
 #include "base/mem.h"
-#include "cpu/cpuid.h"
-#include "t.h"
+#include "levels.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -153,7 +152,7 @@ static void long_sequence(void)
     free(qkv), free(out);
 }
 
-int main(void)
+static void all(const char *level)
 {
     static const shape shapes[] = {
         {1, 1, 1, 1, 1},    {3, 2, 2, 3, 1},    {2, 4, 16, 64, 1},  {19, 4, 3, 6, 1},   {2, 8, 2, 44, 1},  {2, 9, 2, 2, 1},
@@ -161,15 +160,17 @@ int main(void)
         {1, 4097, 1, 16, 1}, {1, 300, 2, 17, 1}, {2, 130, 1, 33, 1}, {1, 1000, 2, 8, 3}, {1, 131, 2, 80, 1}, {1, 200, 2, 16, 4.5f},
         {1, 700, 1, 64, 3.2f}, {1, 5, 2, 16, 4.5f}, {2, 31, 3, 1, 9},   {1, 700, 2, 16, 6}, {1, 600, 1, 32, 5}, {1, 400, 1, 16, 12},
     };
-    for (int level = SKY_CPU_PORTABLE; level <= (int)sky_cpu_detect(); level++) {
-        sky_cpu_level_set((sky_cpu_level)level);
-        for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-            one(&shapes[i], sky_cpu_level_name((sky_cpu_level)level));
-        for (int part = 0; part < 3; part++) {
-            nan_stays(part, 100);
-            nan_stays(part, 6);
-        }
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        one(&shapes[i], level);
+    for (int part = 0; part < 3; part++) {
+        nan_stays(part, 100);
+        nan_stays(part, 6);
     }
+}
+
+int main(void)
+{
+    at_every_level(all);
     if (sky_cpu_detect() >= SKY_CPU_AVX512)
         long_sequence();
     else

@@ -1,8 +1,7 @@
 /* Convolution of the CPU backend, every instruction-set level the machine has, against plain double sums. */
 #include "base/dtype.h"
 #include "cpu/conv.h"
-#include "cpu/cpuid.h"
-#include "t.h"
+#include "levels.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -14,6 +13,7 @@ static float rnd_float(void) { return (float)rnd() / 8388608.0f - 1.0f; }
 static float rnd_int(void) { return (float)(int)(rnd() % 17) - 8.0f; }
 
 static sky_scratch scratch;
+static sky_pool *pool[3]; /* of 1, 2 and 3 threads */
 static sky_err err;
 
 typedef struct {
@@ -133,7 +133,7 @@ static void shapes(const char *level)
 
 /* Same bits for any number of threads, a second run, and an image alone instead of in its batch (which may take the
  * other way of gemm_run.c). */
-static void same_bits(const char *level, sky_pool **pool, int b, int h, int w, int c, int n, int k, int bf16)
+static void same_bits(const char *level, int b, int h, int w, int c, int n, int k, int bf16)
 {
     problem p = make(b, h, w, c, n, k, bf16, 3, SKY_ACT_RELU, rnd_float);
     size_t bytes = (size_t)p.ny * sizeof(float), image = bytes / (size_t)b;
@@ -174,28 +174,23 @@ static void nan_reaches_its_neighbours_only(const char *level)
     drop(&p);
 }
 
+static void all(const char *level)
+{
+    shapes(level);
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        same_bits(level, 3, 20, 19, 70, 35, 3, bf16);   /* 1140 rows whole, 380 alone */
+        same_bits(level, 2, 17, 33, 201, 35, 5, bf16);  /* k cut in the tall way */
+        same_bits(level, 2, 9, 7, 450, 33, 3, bf16);
+    }
+    nan_reaches_its_neighbours_only(level);
+}
+
 int main(void)
 {
-    sky_pool *pool[3] = {0};
     for (int t = 0; t < 3; t++)
         if (sky_pool_open(&pool[t], t + 1, &err))
             return 2;
-    sky_cpu_level most = sky_cpu_detect();
-    for (sky_cpu_level l = SKY_CPU_PORTABLE; l < SKY_CPU_LEVELS; l++) {
-        const char *name = sky_cpu_level_name(l);
-        if (l > most) {
-            SKIP("this processor does not have it", name);
-            continue;
-        }
-        sky_cpu_level_set(l);
-        shapes(name);
-        for (int bf16 = 0; bf16 < 2; bf16++) {
-            same_bits(name, pool, 3, 20, 19, 70, 35, 3, bf16);   /* 1140 rows whole, 380 alone */
-            same_bits(name, pool, 2, 17, 33, 201, 35, 5, bf16);  /* k cut in the tall way */
-            same_bits(name, pool, 2, 9, 7, 450, 33, 3, bf16);
-        }
-        nan_reaches_its_neighbours_only(name);
-    }
+    at_every_level(all);
     problem p = make(1, 2, 2, 1, 1, 3, 0, 0, SKY_ACT_NONE, rnd_int);
     p.c.k = 4;
     OK(sky_cpu_conv(NULL, &scratch, &p.c, &err) == SKY_EUSAGE, "kernel size 4: %s", err.msg);

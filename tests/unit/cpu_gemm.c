@@ -1,8 +1,7 @@
 /* Matrix product of the CPU backend, every instruction-set level the machine has, against plain double sums. */
 #include "base/dtype.h"
-#include "cpu/cpuid.h"
 #include "cpu/gemm.h"
-#include "t.h"
+#include "levels.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -136,6 +135,7 @@ static int64_t guards_hit(const problem *p)
 }
 
 static sky_scratch scratch;
+static sky_pool *pool[3]; /* of 1, 2 and 3 threads */
 static sky_err err;
 
 static void shapes(const char *level)
@@ -158,7 +158,7 @@ static void shapes(const char *level)
 
 /* Same bits from 1, 2 and 3 threads, from a second run, and for any slice of the rows. m picks the way (see gemm_run.c),
  * k and n force cuts. */
-static void same_bits(const char *level, sky_pool **pool, int64_t m, int64_t n, int64_t k, int bf16)
+static void same_bits(const char *level, int64_t m, int64_t n, int64_t k, int bf16)
 {
     problem p = make(m, n, k, bf16, 0, 0, 7, SKY_ACT_GELU, rnd_float);
     size_t bytes = (size_t)(m * n) * sizeof(float);
@@ -232,18 +232,18 @@ static void gelu(const char *level)
 }
 
 /* The result written over its residual has the bits it has elsewhere, however long k is. */
-static void over_residual(const char *level, sky_pool *pool, int64_t m)
+static void over_residual(const char *level, int64_t m)
 {
     for (int bf16 = 0; bf16 < 2; bf16++) {
         problem p = make(m, 33, 3301, bf16, 1, 0, 4, SKY_ACT_NONE, rnd_float);
         size_t bytes = (size_t)(m * 33) * sizeof(float);
         p.g.ldr = p.g.ldy = 33;
-        int rc = sky_cpu_gemm(pool, &scratch, &p.g, &err);
+        int rc = sky_cpu_gemm(pool[1], &scratch, &p.g, &err);
         float *apart = malloc(bytes);
         memcpy(apart, p.g.y, bytes);
         memcpy(p.g.y, p.residual, bytes);
         p.g.residual = p.g.y;
-        rc |= sky_cpu_gemm(pool, &scratch, &p.g, &err);
+        rc |= sky_cpu_gemm(pool[1], &scratch, &p.g, &err);
         OK(rc == 0 && !memcmp(apart, p.g.y, bytes), "%s: %dx33x3301 %s written over its residual", level, (int)m, bf16 ? "bf16" : "f32");
         free(apart);
         drop(&p);
@@ -251,41 +251,36 @@ static void over_residual(const char *level, sky_pool *pool, int64_t m)
 }
 
 /* More columns than one cut of packed W holds, more k than one cut; exact. */
-static void big_cuts(const char *level, sky_pool *pool)
+static void big_cuts(const char *level)
 {
     problem p = make(1030, 1450, 1700, 0, 0, 0, 6, SKY_ACT_NONE, rnd_int);
-    int rc = sky_cpu_gemm(pool, &scratch, &p.g, &err);
+    int rc = sky_cpu_gemm(pool[1], &scratch, &p.g, &err);
     int64_t bad = wrong(&p, 1, 29);
     OK(rc == 0 && bad == 0 && !guards_hit(&p), "%s: 1030x1450x1700, cut in n and k, exact", level);
     drop(&p);
 }
 
+static void all(const char *level)
+{
+    shapes(level);
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        same_bits(level, 50, 70, 1700, bf16);
+        same_bits(level, 1010, 37, 4601, bf16);
+        same_bits(level, 1100, 37, 3301, bf16);
+    }
+    not_finite(level);
+    gelu(level);
+    over_residual(level, 1030);
+    over_residual(level, 70);
+    big_cuts(level);
+}
+
 int main(void)
 {
-    sky_pool *pool[3] = {0};
     for (int t = 0; t < 3; t++)
         if (sky_pool_open(&pool[t], t + 1, &err))
             return 2;
-    sky_cpu_level most = sky_cpu_detect();
-    for (sky_cpu_level l = SKY_CPU_PORTABLE; l < SKY_CPU_LEVELS; l++) {
-        const char *name = sky_cpu_level_name(l);
-        if (l > most) {
-            SKIP("this processor does not have it", name);
-            continue;
-        }
-        sky_cpu_level_set(l);
-        shapes(name);
-        for (int bf16 = 0; bf16 < 2; bf16++) {
-            same_bits(name, pool, 50, 70, 1700, bf16);
-            same_bits(name, pool, 1010, 37, 4601, bf16);
-            same_bits(name, pool, 1100, 37, 3301, bf16);
-        }
-        not_finite(name);
-        gelu(name);
-        over_residual(name, pool[1], 1030);
-        over_residual(name, pool[1], 70);
-        big_cuts(name, pool[1]);
-    }
+    at_every_level(all);
     for (int t = 0; t < 3; t++)
         sky_pool_close(pool[t]);
     sky_scratch_free(&scratch);

@@ -3,13 +3,12 @@
 #include "base/io.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "cpu/cpuid.h"
 #include "format/npy.h"
 #include "score/classes.h"
 #include "score/classmap.h"
 #include "score/confusion.h"
 #include "score/metrics.h"
-#include "t.h"
+#include "levels.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -58,28 +57,25 @@ static int same_counts(const uint8_t *label, const uint8_t *pred, size_t n)
     return same;
 }
 
-static void counting(void)
+static void counting(const char *level)
 {
     static const size_t lengths[] = {0, 1, 15, 16, 17, 63, 64, 65, 127, 128, 1000, 4096, 100003};
     enum { MOST = 100003 };
     uint8_t *label = malloc(MOST), *pred = malloc(MOST);
-    for (int level = SKY_CPU_PORTABLE; level <= (int)sky_cpu_detect(); level++) {
-        sky_cpu_level_set((sky_cpu_level)level);
-        int wrong = 0;
-        for (int kind = 0; kind < CONTENTS; kind++)
-            for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
-                size_t n = lengths[i];
-                uint8_t *l = malloc(n + 1), *p = malloc(n + 1); /* exact sizes: a read past the end is seen by sanitizers */
-                state = (uint64_t)kind * 100 + i;
-                content(kind, label, pred, n);
-                memcpy(l, label, n);
-                memcpy(p, pred, n);
-                wrong += !same_counts(l, p, n);
-                free(l);
-                free(p);
-            }
-        OK(wrong == 0, "%s counts as the plain loop does, %d contents, lengths to %d", sky_cpu_level_name((sky_cpu_level)level), CONTENTS, MOST);
-    }
+    int wrong = 0;
+    for (int kind = 0; kind < CONTENTS; kind++)
+        for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+            size_t n = lengths[i];
+            uint8_t *l = malloc(n + 1), *p = malloc(n + 1); /* exact sizes: a read past the end is seen by sanitizers */
+            state = (uint64_t)kind * 100 + i;
+            content(kind, label, pred, n);
+            memcpy(l, label, n);
+            memcpy(p, pred, n);
+            wrong += !same_counts(l, p, n);
+            free(l);
+            free(p);
+        }
+    OK(wrong == 0, "%s counts as the plain loop does, %d contents, lengths to %d", level, CONTENTS, MOST);
     free(label);
     free(pred);
 }
@@ -304,7 +300,7 @@ static void class_lists(void)
 
 int main(void)
 {
-    counting();
+    at_every_level(counting);
     counting_u16();
     stored_cases();
     golden();
