@@ -80,7 +80,9 @@ int sky_cpu_repeat(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_err *e)
     return SKY_OK;
 }
 
-struct stack {
+/* ---- halves ---------------------------------------------------------------------------------------------------- */
+
+struct halves {
     char *y;
     const char *x;
     int64_t w, vec; /* vectors in half a row, bytes of a vector */
@@ -92,7 +94,7 @@ struct stack {
 static void stack_rows(void *arg, int64_t from, int64_t to, int thread)
 {
     (void)thread;
-    const struct stack *s = arg;
+    const struct halves *s = arg;
     int64_t half = s->w * s->vec;
     for (int64_t i = from; i < to; i++) {
         char *y = s->y + 2 * i * half;
@@ -108,8 +110,29 @@ static void stack_rows(void *arg, int64_t from, int64_t to, int thread)
 int sky_cpu_halves_stack(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_err *e)
 {
     (void)e;
-    struct stack s = {y->data, x->data, y->shape[2], x->shape[3] * 4, is_far(sky_bytes(y)), d->k};
+    struct halves s = {y->data, x->data, y->shape[2], x->shape[3] * 4, is_far(sky_bytes(y)), d->k};
     sky_cpu_rows(d, x->shape[0] * x->shape[1], 4 * s.w * s.vec, stack_rows, &s);
+    return SKY_OK;
+}
+
+/* Each row of w pairs of vectors becomes two halves of w vectors. */
+static void unstack_rows(void *arg, int64_t from, int64_t to, int thread)
+{
+    (void)thread;
+    const struct halves *s = arg;
+    int64_t half = s->w * s->vec;
+    for (int64_t i = from; i < to; i++)
+        for (int64_t k = 0; k < 2; k++)
+            for (int64_t j = 0; j < half; j += s->vec)
+                copy_piece(s->k, s->y + (2 * i + k) * half + j, s->x + 2 * (i * half + j) + k * s->vec, s->vec, s->far);
+    s->k->fence();
+}
+
+int sky_cpu_halves_unstack(sky_dev *d, sky_tensor *dx, const sky_tensor *dy, sky_err *e)
+{
+    (void)e;
+    struct halves s = {dx->data, dy->data, dy->shape[2], dx->shape[3] * 4, is_far(sky_bytes(dx)), d->k};
+    sky_cpu_rows(d, dx->shape[0] * dx->shape[1], 4 * s.w * s.vec, unstack_rows, &s);
     return SKY_OK;
 }
 

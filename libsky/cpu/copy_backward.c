@@ -1,35 +1,6 @@
 /* Gradients of moves: elements go back where they came from. */
 #include "cpu/device_internal.h"
 
-struct stack {
-    char *dx;
-    const char *dy;
-    int64_t w, vec; /* vectors in half a row, bytes of a vector */
-    int far;
-    const sky_row_kernels *k;
-};
-
-/* Each row of w pairs of vectors becomes two halves of w vectors. */
-static void unstack_rows(void *arg, int64_t from, int64_t to, int thread)
-{
-    (void)thread;
-    const struct stack *s = arg;
-    int64_t half = s->w * s->vec;
-    for (int64_t i = from; i < to; i++)
-        for (int64_t k = 0; k < 2; k++)
-            for (int64_t j = 0; j < half; j += s->vec)
-                copy_piece(s->k, s->dx + (2 * i + k) * half + j, s->dy + 2 * (i * half + j) + k * s->vec, s->vec, s->far);
-    s->k->fence();
-}
-
-int sky_cpu_halves_unstack(sky_dev *d, sky_tensor *dx, const sky_tensor *dy, sky_err *e)
-{
-    (void)e;
-    struct stack s = {dx->data, dy->data, dy->shape[2], dx->shape[3] * 4, is_far(sky_bytes(dx)), d->k};
-    sky_cpu_rows(d, dx->shape[0] * dx->shape[1], 4 * s.w * s.vec, unstack_rows, &s);
-    return SKY_OK;
-}
-
 struct zeros {
     char *p;
     int64_t pitch, bytes, part, parts;
