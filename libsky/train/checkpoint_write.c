@@ -198,11 +198,14 @@ static int sync_dir(const char *dir, sky_err *e)
     return rc;
 }
 
-/* "step-00000012.state.4711-0.tmp" and the like: what a killed run left. */
+/* "step-00000012.state.4711-0.tmp", "log.jsonl.4711-0.tmp" and the like: what a killed run left. */
 static int is_leftover(const char *name)
 {
     size_t n = strlen(name);
-    return !strncmp(name, "step-", 5) && n > 9 && !strcmp(name + n - 4, ".tmp") && (strstr(name, ".safetensors.") || strstr(name, ".state."));
+    if (n < 10 || strcmp(name + n - 4, ".tmp"))
+        return 0;
+    return !strncmp(name, "log.jsonl.", 10) || !strncmp(name, "curves.", 7) ||
+           (!strncmp(name, "step-", 5) && (strstr(name, ".safetensors.") || strstr(name, ".state.")));
 }
 
 static void remove_leftovers(const sky_checkpoints *k)
