@@ -5,6 +5,7 @@
 #include "nn/segmentor.h"
 #include "tensor/ops.h"
 
+#include <math.h>
 #include <string.h>
 
 struct sky_segment {
@@ -104,6 +105,8 @@ int sky_segment_open(sky_segment **out, const sky_weights *w, sky_ctx *c, sky_dt
     sky_params_opts o = {.dtype = dtype};
     if (!rc)
         rc = sky_params_load(sky_seg_params(s->m), (sky_weights *)(uintptr_t)w, &o, e);
+    if (!rc)
+        rc = sky_params_place(sky_seg_params(s->m), c, e);
     if (rc) {
         sky_segment_close(s);
         *out = NULL;
@@ -161,15 +164,20 @@ static int load(picture *p, const sky_segment *s, const sky_field *f, sky_err *e
     return rc;
 }
 
-/* Logits [h*w, classes] to class values; ties go to the smaller index. */
-static void decide(uint8_t *out, const float *x, int64_t pixels, const sky_segment *s)
+/* Logits [h*w, classes] to class values; ties go to the smaller index. A class map cannot show that there is no answer. */
+static int decide(uint8_t *out, const float *x, int64_t pixels, const sky_segment *s, sky_err *e)
 {
     for (int64_t i = 0; i < pixels; i++, x += s->seg.classes) {
-        int best = 0;
-        for (int k = 1; k < s->seg.classes; k++)
+        int best = 0, finite = 1;
+        for (int k = 0; k < s->seg.classes; k++) {
             best = x[k] > x[best] ? k : best;
+            finite &= isfinite(x[k]) != 0;
+        }
+        if (!finite)
+            return sky_fail(e, SKY_ECORRUPT, "the network's logits are not finite");
         out[i] = s->value[best];
     }
+    return SKY_OK;
 }
 
 static int forward(sky_segment *s, const picture *p, uint8_t *map, sky_err *e)
@@ -188,9 +196,9 @@ static int forward(sky_segment *s, const picture *p, uint8_t *map, sky_err *e)
     if (!x)
         return sky_fail(e, SKY_ENOMEM, "out of memory");
     sky_download(c, x, &logits);
-    decide(map, x, (int64_t)p->h * p->w, s);
+    rc = c->err.code ? sky_fail(e, c->err.code, "%s", c->err.msg) : decide(map, x, (int64_t)p->h * p->w, s, e);
     sky_free(x);
-    return c->err.code ? sky_fail(e, c->err.code, "%s", c->err.msg) : SKY_OK;
+    return rc;
 }
 
 static int predict(sky_segment *s, const picture *p, uint8_t *map, sky_err *e)

@@ -18,7 +18,8 @@ int sky_segment_open(sky_segment **out, const sky_weights *w, sky_ctx *c, sky_dt
 void sky_segment_close(sky_segment *s); /* NULL allowed */
 const char *const *sky_segment_fields(const sky_segment *s); /* to read of a sample, NULL-terminated */
 /* Prediction of x: field "pred", U8 [y,x] of class values at the picture's own size, with its CRS and affine. Dates as in
- * validation (data/finetune.h). The arena grows to the largest picture. SKY_ECORRUPT names field and sample. */
+ * validation (data/finetune.h). The arena grows to the largest picture. SKY_ECORRUPT names field and sample, also where the
+ * network has no finite answer. */
 int sky_segment_answer(sky_sample *out, sky_segment *s, const sky_sample *x, sky_err *e) SKY_MUST_USE;
 
 #endif
