@@ -34,7 +34,8 @@ double sky_mean_get(const sky_mean *m);
 /* Class `value` in a matrix of counts n[label * side + predicted], rows of ignored label values left out (ignore: one byte
  * per value below side; NULL: none). */
 sky_counts sky_counts_of(const uint64_t *n, uint32_t side, const uint8_t *ignore, uint32_t value);
-/* 2 x 2 counts of a class's mask: pred 1 where the class is seen, else 0; pixels whose label has ignore set left out. */
+/* 2 x 2 counts of a class's mask: pred 1 where the class is seen, else 0; pixels whose label has ignore set (one byte per
+ * value that occurs) left out. */
 void sky_counts_add_mask(sky_counts *c, const uint16_t *label, const uint16_t *pred, uint64_t n, const uint8_t *ignore, uint32_t value);
 
 #endif

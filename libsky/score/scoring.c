@@ -134,6 +134,16 @@ static int check_mask(const sky_scoring *s, const sky_classmap *pred, sky_err *e
     return SKY_OK;
 }
 
+/* Tables of classes and ignored values end there. */
+static int check_label(const sky_classmap *label, sky_err *e)
+{
+    const uint16_t *v = label->v;
+    for (uint64_t i = 0; i < label->h * label->w; i++)
+        if (v[i] >= SKY_CLASS_VALUES)
+            return sky_fail(e, SKY_ELIMIT, "label value %u; at most %d are scored", v[i], SKY_CLASS_VALUES - 1);
+    return SKY_OK;
+}
+
 static int copy_label(sky_classmap *to, const sky_classmap *from, sky_err *e)
 {
     uint64_t n = from->h * from->w * sky_dtype_size(from->dtype);
@@ -152,6 +162,8 @@ static int count_binary(sky_scoring *s, sky_classmap *label, sky_classmap *pred,
         rc = sky_classmap_u16(label, e);
     if (!rc)
         rc = check_mask(s, pred, e);
+    if (!rc)
+        rc = check_label(label, e);
     if (rc)
         return rc;
     sky_counts_add_mask(&s->of[cls].counts, label->v, pred->v, label->h * label->w, s->cls->ignore, (uint32_t)cls);

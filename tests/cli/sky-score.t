@@ -94,6 +94,10 @@ printf 'a\tb\t*\n' >star.tsv
 run 3 --labels labels-*.sky --prompts star.tsv -- good.sky && says "multi-class protocol, the predictions are not"
 ok $? "prompts of the other protocol"
 
+printf 'a\tb\t1\n' >one.tsv
+run 3 --labels wide.sky --classes 1,2 --prompts one.tsv -- one.sky && says "prediction 0 'a#1': label value 65535; at most 4095 are scored"
+ok $? "a label value beyond all tables"
+
 fails() { # file, words, description
     run 3 --labels labels-*.sky -- "$1" && says "$2" && [ ! -s out ] && [ "$(wc -l <err)" = 1 ]
     ok $? "$3"

@@ -82,6 +82,21 @@ static void put(sky_writer *w, const char *id, const char *meta, const char *fie
     sky_sample_free(&s);
 }
 
+/* A label of 4 x 4 that says nothing of itself. */
+static void put_wide(sky_writer *w, const char *id, const uint16_t rows[4])
+{
+    sky_sample s;
+    sky_sample_init(&s);
+    sky_field *f = sky_sample_begin(&s, id, &err) ? NULL : sky_sample_add(&s, "label", &err);
+    must(f ? 0 : -1);
+    must(sky_field_alloc(f, SKY_U16, 2, (const uint64_t[2]){4, 4}, 0, &err));
+    must(sky_field_set_dims(f, "yx", &err));
+    for (int i = 0; i < 16; i++)
+        ((uint16_t *)f->data)[i] = rows[i / 4];
+    must(sky_writer_put(w, &s, &err));
+    sky_sample_free(&s);
+}
+
 static const char table[] = "{\"role\":\"label\",\"classes\":[{\"value\":1,\"name\":\"water\"},{\"value\":2,\"name\":\"road, paved\"},{\"value\":3,\"name\":\"tree\"}],\"ignore\":[255]}";
 static const char schema[] = "{\"dataset\":\"test\",\"fields\":{\"label\":{\"role\":\"label\",\"classes\":[{\"value\":1,\"name\":\"water\"},{\"value\":2,\"name\":\"road, paved\"},{\"value\":3,\"name\":\"tree\"}],\"ignore\":[255]}}}";
 static const int a[4] = {1, 2, 0, 255}, b[4] = {1, 1, 0, 0}, c[4] = {2, 2, 2, 2};
@@ -130,6 +145,9 @@ static void labels(void)
     must(sky_writer_close(w, &err));
     w = create("plainlabels.sky", SKY_SHARD, "{\"dataset\":\"test\"}"); /* no class table, no role */
     put(w, "a", "{}", "label", a, 1, NULL);
+    must(sky_writer_close(w, &err));
+    w = create("wide.sky", SKY_SHARD, "{\"dataset\":\"test\"}"); /* U16, a value no table reaches */
+    put_wide(w, "a", (const uint16_t[4]){1, 2, 0, 65535});
     must(sky_writer_close(w, &err));
     w = create("stream.sky", SKY_PLAIN, schema);
     put(w, "a", "{}", "label", a, 1, table);
@@ -189,6 +207,7 @@ int main(int argc, char **argv)
     masks("unasked.sky", ALL | UNASKED);
     masks("duplicate.sky", ALL | TWICE);
     masks("misshapen.sky", ALL | SHAPE);
+    masks("one.sky", A1);
     masks("value.sky", (ALL & ~A1) | VALUE);
     masks("model.sky", (ALL & ~A2) | MODEL);
     masks("badid.sky", (ALL & ~A2) | ID);
