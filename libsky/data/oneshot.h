@@ -23,7 +23,7 @@ void sky_prep_normalise_rgb(float *dst, const int32_t *src, int64_t n);
 int sky_prep_rgb(uint8_t **rgb, int *h, int *w, const sky_field *f, sky_err *e) SKY_MUST_USE;
 /* The same for a window of it (the range of the whole picture): U8 [h,w,3]. SKY_EUSAGE when it does not lie inside. */
 int sky_prep_rgb_window(uint8_t **rgb, const sky_field *f, int y, int x, int h, int w, sky_err *e) SKY_MUST_USE;
-/* A label field as class numbers: U8 [h,w] (values above 255 are an error); dims yx (or 1yx). */
+/* A label field as class numbers: U8 [h,w] (values above 255 are an error); dims y, x in any order, others of size 1. */
 int sky_prep_label(uint8_t **label, int *h, int *w, const sky_field *f, sky_err *e) SKY_MUST_USE;
 
 /* One canvas of 2*side x side: prompt above query. hr F32 [2*side,side,3] normalised; labels U8 [2*side,side]: slot of

@@ -237,9 +237,10 @@ int sky_prep_label(uint8_t **label, int *h, int *w, const sky_field *f, sky_err 
     uint8_t *p = sky_alloc((size_t)n);
     if (!p)
         return sky_fail(e, SKY_ENOMEM, "field '%s': out of memory for %lld labels", f->name, (long long)n);
-    if (f->dtype == SKY_U8) /* one value per pixel, so the planes are packed */
+    const int as_is = f->dtype == SKY_U8 && l.sx == 1; /* rows one after the other: there is one value per pixel */
+    if (as_is)
         memcpy(p, f->data, (size_t)n);
-    for (int64_t y = 0, i = 0; f->dtype != SKY_U8 && y < l.h; y++)
+    for (int64_t y = 0, i = 0; !as_is && y < l.h; y++)
         for (int64_t x = 0; x < l.w; x++, i++) {
             double v = sky_load_f64(f->data, f->dtype, (uint64_t)(y * l.sy + x * l.sx));
             if (!(v >= 0 && v <= 255 && v == floor(v))) {

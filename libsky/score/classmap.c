@@ -22,6 +22,9 @@ int sky_classmap_take(sky_classmap *m, sky_field *f, sky_err *e)
             return sky_fail(e, SKY_ECORRUPT, "field '%s': dimension %d has size %llu; expected [y,x]", f->name, d, (unsigned long long)f->shape[d]);
     if (f->ndim < 2 || f->shape[f->ndim - 1] == 0 || f->shape[f->ndim - 2] == 0)
         return sky_fail(e, SKY_ECORRUPT, "field '%s': %s; expected [y,x]", f->name, f->ndim < 2 ? "fewer than two dimensions" : "no pixels");
+    const char *dims = json_string_value(json_object_get(f->meta, "dims"));
+    if (dims && (strlen(dims) != (size_t)f->ndim || strcmp(dims + f->ndim - 2, "yx")))
+        return sky_fail(e, SKY_ECORRUPT, "field '%s': dims '%s'; expected y and x at the end", f->name, dims);
     *m = (sky_classmap){f->shape[f->ndim - 2], f->shape[f->ndim - 1], f->dtype == SKY_U16 ? SKY_U16 : SKY_U8, f->data};
     f->data = NULL;
     f->nbytes = 0;

@@ -334,6 +334,13 @@ static void check_labels(void)
         sky_free(lab);
     }
     OK(good == SKY_DTYPES, "labels of every type (%d of %d)", good, SKY_DTYPES);
+    for (int wide = 0; wide < 2; wide++) {
+        sky_field *f = make_field(&s, wide ? SKY_U16 : SKY_U8, "xy", 2, (uint64_t[]){3, 2});
+        for (uint64_t i = 0; i < 6; i++)
+            sky_store_f64(f->data, f->dtype, i, (double)i);
+        OK(!sky_prep_label(&lab, &h, &w, f, &e) && h == 2 && w == 3 && !memcmp(lab, (uint8_t[]){0, 2, 4, 1, 3, 5}, 6), "columns before rows, %s", wide ? "U16" : "U8");
+        sky_free(lab);
+    }
     sky_field *f = make_field(&s, SKY_I16, "cyx", 3, (uint64_t[]){1, 2, 2});
     ((int16_t *)f->data)[3] = 256;
     OK(sky_prep_label(&lab, &h, &w, f, &e) == SKY_ECORRUPT && strstr(e.msg, "256") && strstr(e.msg, "row 1, column 1"), "value 256: %s", e.msg);

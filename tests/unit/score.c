@@ -251,6 +251,23 @@ static void odd_resizes(void)
     OK(wrong == 0, "resizes by odd ratios");
 }
 
+static void orders(void)
+{
+    sky_sample s;
+    sky_classmap m;
+    sky_err e = {0};
+    sky_sample_init(&s);
+    sky_field *f = sky_sample_begin(&s, "a", &e) ? NULL : sky_sample_add(&s, "label", &e);
+    if (!f || sky_field_alloc(f, SKY_U8, 2, (const uint64_t[2]){3, 2}, 1, &e) || sky_field_set_dims(f, "xy", &e)) {
+        OK(0, "%s", e.msg);
+        return;
+    }
+    OK(sky_classmap_take(&m, f, &e) == SKY_ECORRUPT && f->data, "columns before rows: %s", e.msg);
+    OK(!sky_field_set_dims(f, "yx", &e) && !sky_classmap_take(&m, f, &e) && m.h == 3 && m.w == 2, "rows before columns");
+    sky_classmap_free(&m);
+    sky_sample_free(&s);
+}
+
 /* ---- corners ---------------------------------------------------------------------------------------------------- */
 
 static void undefined(void)
@@ -305,6 +322,7 @@ int main(void)
     stored_cases();
     golden();
     odd_resizes();
+    orders();
     undefined();
     class_lists();
     return END();
