@@ -1,4 +1,5 @@
 /* npy_text.c -- elements of string and date arrays as UTF-8. */
+#include "base/utf8.h"
 #include "format/npy.h"
 
 #include <ctype.h>
@@ -39,26 +40,12 @@ static int text(char **out, const uint32_t *c, size_t n, uint64_t i, sky_err *e)
     return SKY_OK;
 }
 
-/* Length of the UTF-8 character at p (shortest form, no surrogates), 0 when it is none. */
-static size_t utf8_length(const uint8_t *p, size_t left)
-{
-    size_t n = *p < 0x80 ? 1 : *p >= 0xc2 && *p < 0xe0 ? 2 : *p >= 0xe0 && *p < 0xf0 ? 3 : *p >= 0xf0 && *p < 0xf5 ? 4 : 0;
-    if (!n || n > left)
-        return 0;
-    for (size_t k = 1; k < n; k++)
-        if ((p[k] & 0xc0) != 0x80)
-            return 0;
-    if ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] >= 0xa0) || (*p == 0xf0 && p[1] < 0x90) || (*p == 0xf4 && p[1] >= 0x90))
-        return 0;
-    return n;
-}
-
 static int bytes(char **out, const uint8_t *p, size_t n, uint64_t i, sky_err *e)
 {
     while (n && !p[n - 1])
         n--;
     for (size_t k = 0, len; k < n; k += len)
-        if (!(len = utf8_length(p + k, n - k)) || !p[k])
+        if (!(len = sky_utf8_length(p + k, n - k)) || !p[k])
             return sky_fail(e, SKY_ECORRUPT, "npy: element %llu: byte %zu is not UTF-8", (unsigned long long)i, k);
     *out = sky_strndup((const char *)p, n);
     return *out ? SKY_OK : no_memory(e);

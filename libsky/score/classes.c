@@ -1,5 +1,6 @@
 #include "score/classes.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,12 +41,9 @@ static int insert(sky_classes *c, int value, const char *name, sky_err *e)
         list[at] = list[at - 1];
     list[at] = (sky_class){.value = value, .background = name ? !strcasecmp(name, "background") : value == 0};
     if (name)
-        snprintf(list[at].name, sizeof list[at].name, "%s", name);
+        sky_utf8_clean(list[at].name, sizeof list[at].name, name);
     else
         snprintf(list[at].name, sizeof list[at].name, "%d", value);
-    for (char *p = list[at].name; *p; p++) /* it is printed on terminals, and comes from a file */
-        if ((unsigned char)*p < ' ' || *p == 127)
-            *p = '?';
     c->list = list;
     return SKY_OK;
 }
@@ -127,9 +125,13 @@ int sky_classes_meta(sky_classes *c, const json_t *meta, sky_err *e)
 {
     const json_t *table = json_object_get(meta, "classes"), *ignore = json_object_get(meta, "ignore"), *nodata = json_object_get(meta, "nodata");
     int rc = SKY_OK;
-    for (size_t i = 0; !rc && i < json_array_size(ignore); i++)
-        if (json_is_integer(json_array_get(ignore, i)))
-            rc = sky_classes_ignore(c, json_integer_value(json_array_get(ignore, i)), e);
+    for (size_t i = 0; !rc && i < json_array_size(ignore); i++) {
+        const json_int_t v = json_integer_value(json_array_get(ignore, i));
+        if (v < 0 || v >= SKY_CLASS_VALUES)
+            rc = sky_fail(e, SKY_ELIMIT, "ignored value %lld; expected 0 to %d", (long long)v, SKY_CLASS_VALUES - 1);
+        else if (json_is_integer(json_array_get(ignore, i)))
+            rc = sky_classes_ignore(c, v, e);
+    }
     const double none = json_is_number(nodata) ? json_number_value(nodata) : -1; /* rasters say 255.0 */
     if (!rc && none >= 0 && none < SKY_CLASS_VALUES && none == (int)none)
         rc = sky_classes_ignore(c, (int)none, e);

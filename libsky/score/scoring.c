@@ -1,4 +1,5 @@
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "score/scoring_internal.h"
 #include "score/wanted.h"
 
@@ -84,6 +85,7 @@ static int identify(const sky_sample *p, who *w, sky_err *e)
 static int same_run(sky_scoring *s, const sky_sample *p, const who *w, sky_err *e)
 {
     const char *model = json_string_value(json_object_get(p->meta, "model"));
+    char now[sizeof s->model];
     if (s->protocol == SKY_PROTOCOL_UNKNOWN) {
         s->protocol = w->protocol;
         int rc = sky_wanted_make(s, e);
@@ -92,11 +94,12 @@ static int same_run(sky_scoring *s, const sky_sample *p, const who *w, sky_err *
     }
     if (w->protocol != s->protocol)
         return sky_fail(e, SKY_ECORRUPT, "of the %s protocol after predictions of the other", w->protocol == SKY_PROTOCOL_BINARY ? "binary" : "multi-class");
-    if (model && !s->model[0])
-        snprintf(s->model, sizeof s->model, "%s", model);
-    if (model && strncmp(model, s->model, sizeof s->model - 1))
-        return sky_fail(e, SKY_ECORRUPT, "made by model %.16s, those before by model %.16s", model, s->model);
-    return SKY_OK;
+    if (!model)
+        return SKY_OK;
+    sky_utf8_clean(now, sizeof now, model);
+    if (!s->model[0])
+        strcpy(s->model, now);
+    return strcmp(now, s->model) ? sky_fail(e, SKY_ECORRUPT, "made by model %.16s, those before by model %.16s", now, s->model) : SKY_OK;
 }
 
 static int find_wanted(sky_scoring *s, const who *w, sky_wanted **found, int *problem, sky_err *e)

@@ -300,6 +300,13 @@ static void class_lists(void)
     sky_classes_free(&c);
     OK(!sky_classes_parse(&c, "1=a\033[2Jb\177", &e) && !strcmp(c.list[0].name, "a?[2Jb?"), "control characters of a name do not reach the terminal");
     sky_classes_free(&c);
+    OK(!sky_classes_parse(&c, "1=aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffgg\xc3\xa9h,2=a\xff\xc3", &e) && strlen(c.list[0].name) == 62 && !strcmp(c.list[1].name, "a??"),
+       "a name is cut between characters and is UTF-8");
+    sky_classes_free(&c);
+    json_t *far = json_pack("{s:[i]}", "ignore", 65535);
+    OK(sky_classes_meta(&c, far, &e) == SKY_ELIMIT, "a label that ignores what no table reaches: %s", e.msg);
+    json_decref(far);
+    sky_classes_free(&c);
     static const char *const bad[] = {"", "x", "1,", "1,,2", "1,1", "-1", "4096", "1=", "1 2", "99999999999999999999"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         OK(sky_classes_parse(&c, bad[i], &e) == SKY_EUSAGE, "'%s': %s", bad[i], e.msg);
