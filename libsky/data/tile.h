@@ -72,7 +72,7 @@ int sky_field_resize(sky_field *f, int64_t rows, int64_t cols, int smooth, sky_e
 /* ---- what a tile holds -------------------------------------------------------------------------------------------- */
 
 /* Distinct values of a label field that its meta "ignore" does not list, ascending, as a new JSON array (at most 4096
- * whole numbers; NULL with SKY_OK when there are more, or fractions). */
+ * whole numbers; NULL with SKY_OK when there are more, fractions or numbers beyond 2^53). */
 int sky_classes_present(json_t **out, const sky_field *label, sky_err *e) SKY_MUST_USE;
 /* Value standing for "nothing here" in padding: 1 and *v, or 0 when the field states none. Images: nodata, else NaN for
  * floating types, else 0. Labels: the first of "ignore", else nodata. */

@@ -21,7 +21,7 @@ static int in_list(const json_t *list, double v)
 /* ---- distinct values ----------------------------------------------------------------------------------------- */
 
 /* Ascending distinct values of a field, at most MAX_CLASSES. Returns their number, -1 when there are more or when one
- * is not a whole number. */
+ * is not a whole number, or beyond those that doubles and JSON share. */
 static int distinct_wide(double *v, const sky_field *f)
 {
     uint64_t count = sky_field_count(f);
@@ -30,7 +30,7 @@ static int distinct_wide(double *v, const sky_field *f)
         double x = sky_load_f64(f->data, f->dtype, i);
         if (last >= 0 && v[last] == x)
             continue;
-        if (!(x == floor(x)))
+        if (!(x == floor(x) && fabs(x) <= 0x1p53))
             return -1;
         int lo = 0, hi = n;
         while (lo < hi) {

@@ -101,14 +101,18 @@ static int set_present(sky_truth *t, struct item *it, const uint16_t *v, int n, 
     it->present = sky_calloc((size_t)n + 1, 2);
     if (!it->present)
         return sky_fail(e, SKY_ENOMEM, "labels: out of memory");
-    for (int i = 0; i < n; i++) {
-        int rc = know(t, it, v[i], e);
-        if (rc)
-            return rc;
-        if (!t->cls->ignore[v[i]])
+    int rc = SKY_OK;
+    for (int i = 0; i < n && !rc; i++) {
+        rc = know(t, it, v[i], e);
+        if (!rc && !t->cls->ignore[v[i]])
             it->present[it->npresent++] = v[i];
     }
-    return SKY_OK;
+    if (rc) { /* still not known: asked again, it fails again */
+        sky_free(it->present);
+        it->present = NULL;
+        it->npresent = 0;
+    }
+    return rc;
 }
 
 static int present_from_index(sky_truth *t, struct item *it, const json_t *list, sky_err *e)

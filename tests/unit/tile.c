@@ -369,6 +369,14 @@ static void check_presence(void)
     for (int i = 0; i < 10000; i++)
         ((int32_t *)f->data)[i] = i;
     OK(!sky_classes_present(&got, f, &err) && !got, "10000 classes: nothing is said");
+    static const float far[] = {INFINITY, -1e30f, 0.5f, NAN};
+    for (int i = 0; i < 4; i++) {
+        f->dtype = SKY_F32; /* of the same size */
+        for (int k = 0; k < 10000; k++)
+            ((float *)f->data)[k] = k % 2 ? far[i] : 1;
+        OK(!sky_classes_present(&got, f, &err) && !got, "a label of %g: nothing is said", (double)far[i]);
+        json_decref(got);
+    }
     sky_sample_free(&s);
 }
 
