@@ -268,6 +268,27 @@ static int by_match(const void *a, const void *b)
     return c ? c : strcmp(x->path, y->path);
 }
 
+/* An operand with its links resolved, but for a file's own name: it says what the file is, and may be a link to one without. */
+static char *match_of(const char *path, sky_err *e)
+{
+    struct stat s;
+    const char *slash = strrchr(path, '/');
+    if (stat(path, &s)) {
+        sky_fail_errno(e, SKY_EIO, "%s", path);
+        return NULL;
+    }
+    char *folder = !S_ISREG(s.st_mode) ? sky_strdup(path) : slash ? sky_strndup(path, (size_t)(slash - path) + 1) : sky_strdup(".");
+    char *real = folder ? realpath(folder, NULL) : NULL;
+    char *match = real && S_ISREG(s.st_mode) ? sky_asprintf("%s%s%s", real, strcmp(real, "/") ? "/" : "", slash ? slash + 1 : path) : real ? sky_strdup(real) : NULL;
+    if (folder && !real)
+        sky_fail_errno(e, SKY_EIO, "%s", path);
+    else if (!match)
+        no_memory(e);
+    sky_free(folder);
+    free(real);
+    return match;
+}
+
 int sky_listing_open(sky_listing **out, char *const *paths, int n, sky_err *e)
 {
     sky_listing *l = sky_calloc(1, sizeof *l);
@@ -276,9 +297,9 @@ int sky_listing_open(sky_listing **out, char *const *paths, int n, sky_err *e)
     pthread_mutex_init(&l->lock, NULL);
     int rc = SKY_OK;
     for (int i = 0; !rc && i < n; i++) {
-        char *real = realpath(paths[i], NULL);
-        rc = real ? list_any(l, paths[i], real, 0, e) : sky_fail_errno(e, SKY_EIO, "%s", paths[i]);
-        free(real);
+        char *match = match_of(paths[i], e);
+        rc = match ? list_any(l, paths[i], match, 0, e) : e->code;
+        sky_free(match);
     }
     if (rc) {
         sky_listing_close(l);

@@ -12,7 +12,7 @@
 
 typedef struct {
     char *path;     /* for messages: as reached from the operand; archives keep their suffix */
-    char *match;    /* for patterns: absolute, links resolved in the operand, archives without suffix */
+    char *match;    /* for patterns: absolute, links to the operand's folder resolved, archives without suffix */
     uint64_t size;
     int box;        /* the archive it is in; -1: a file of its own */
     uint64_t at;    /* zip: member number; tar: byte offset */

@@ -116,6 +116,10 @@ PY
         run 0 "" "flood3i from $z" -d flood3i --no-provenance "$T/$z"
         cmp -s "$T/out" "$T/folders.sky"; ok $? "gives the same bytes"
     done
+    mkdir "$T/links"; cp "$T/zips/Images.zip" "$T/links/0f"; cp "$T/zips/Semantic_mask.zip" "$T/links/1e"
+    ln -s 0f "$T/links/Images.zip"; ln -s 1e "$T/links/Semantic_mask.zip"
+    run 0 "" "operands that are links to files without a name" -d flood3i --no-provenance "$T/links/Images.zip" "$T/links/Semantic_mask.zip" "$T/zips/val.txt"
+    cmp -s "$T/out" "$T/folders.sky"; ok $? "count by their own"
     run 0 "" "by reference into a zip" -d flood3i --reference "$T/all.zip"
     $dump "$T/out" | grep -q "ref=/vsizip/{$T/all.zip}/flood3i/Images/a_0_0.jpg"; ok $? "gives a name GDAL opens"
     run 3 "no sample of data set 'flood3i'.*unpack .*all.tar.gz first" "a compressed tar is not taken for an empty set" -d flood3i "$T/all.tar.gz"
