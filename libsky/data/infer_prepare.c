@@ -1,10 +1,10 @@
 /* From a query and a prompt to what the model takes. */
 #include "base/mem.h"
 #include "data/infer_internal.h"
+#include "data/labels.h"
 #include "data/oneshot.h"
 
 #include <string.h>
-#include <strings.h>
 
 const json_t *sky_infer_table(const sky_field *f, const json_t *schema)
 {
@@ -30,18 +30,6 @@ static int listed(const json_t *list, int v)
     return 0;
 }
 
-/* Background is what the class table calls so, and value 0 where no table names it. */
-static int is_background(const json_t *table, int v)
-{
-    for (size_t i = 0; i < json_array_size(table); i++) {
-        const json_t *k = json_array_get(table, i);
-        const char *name = json_string_value(json_object_get(k, "name"));
-        if (json_integer_value(json_object_get(k, "value")) == v && name)
-            return !strcasecmp(name, "background");
-    }
-    return v == 0;
-}
-
 static int choose_classes(sky_infer_pass *p, const sky_field *label, const sky_infer_task *t, const uint8_t *px, size_t n, sky_err *e)
 {
     const json_t *table = sky_infer_table(label, t->prompt_schema), *ignore = json_object_get(label->meta, "ignore");
@@ -51,7 +39,7 @@ static int choose_classes(sky_infer_pass *p, const sky_field *label, const sky_i
     for (size_t i = 0; i < n; i++)
         seen[px[i]] = 1;
     for (int v = 0; v < 256; v++)
-        if (t->cls >= 0 ? v == t->cls && seen[v] : seen[v] && !listed(ignore, v) && !is_background(table, v))
+        if (t->cls >= 0 ? v == t->cls && seen[v] : seen[v] && !listed(ignore, v) && !sky_class_is_background(table, v))
             p->values[p->n++] = v;
     if (!p->n && t->cls >= 0)
         return sky_fail(e, SKY_ECORRUPT, "prompt '%s': no pixel of class %d in field '%s'", t->prompt->id, t->cls, label->name);

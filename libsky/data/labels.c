@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 enum { RAW = 65536, OFF_ERROR = -1, OFF_NEAREST = -2 };
 
@@ -353,4 +354,28 @@ int sky_labels_word(const sky_labels *l, const char *text, sky_err *e)
     if (whole && !l->table)
         return (int)v;
     return sky_fail(e, SKY_ECORRUPT, "'%.60s' is no class of the data set", text);
+}
+
+int sky_class_is_background(const json_t *classes, double v)
+{
+    for (size_t i = 0; i < json_array_size(classes); i++) {
+        const json_t *k = json_array_get(classes, i);
+        const char *name = json_string_value(json_object_get(k, "name"));
+        if (json_number_value(json_object_get(k, "value")) == v && name)
+            return !strcasecmp(name, "background");
+    }
+    return v == 0;
+}
+
+int sky_label_field(char name[64], const json_t *classes, sky_err *e)
+{
+    const char *key;
+    json_t *v;
+    json_object_foreach((json_t *)(uintptr_t)classes, key, v) {
+        if (!*name)
+            snprintf(name, 64, "%s", key);
+        if (strcmp(name, key))
+            return sky_fail(e, SKY_ECORRUPT, "label fields '%s' and '%s': say which one to use", name, key);
+    }
+    return SKY_OK;
 }

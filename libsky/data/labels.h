@@ -32,4 +32,12 @@ int sky_labels_colours(const sky_labels *l, void *dst, const uint8_t *src, int c
  * SKY_ECORRUPT when it is none. */
 int sky_labels_word(const sky_labels *l, const char *text, sky_err *e);
 
+/* ---- what samples say of their labels ------------------------------------------------------------------------------- */
+
+/* Is v background by a class table (NULL: none)? "background" by name, and 0 where no table names it. */
+int sky_class_is_background(const json_t *classes, double v);
+/* The label field of index entries, whose "classes" has one: put into name while it is empty. Two would make the choice depend on
+ * chance: SKY_ECORRUPT. */
+int sky_label_field(char name[64], const json_t *classes, sky_err *e) SKY_MUST_USE;
+
 #endif

@@ -1,12 +1,12 @@
 /* The catalogue of what samples hold, and the rule that draws each query's prompt from it (docs/protocol.md). */
 #include "base/hash.h"
+#include "data/labels.h"
 #include "data/prompts_internal.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 /* Classes of a sample, bit c of word c/64. */
 typedef struct {
@@ -76,36 +76,13 @@ void sky_catalogue_close(sky_catalogue *c)
 
 uint64_t sky_catalogue_unlabelled(const sky_catalogue *c) { return c->unlabelled; }
 
-/* Without --label the data must have one label field: two would make the choice depend on chance. */
-static int find_label(sky_catalogue *c, const json_t *classes, sky_err *e)
-{
-    const char *name;
-    json_t *v;
-    json_object_foreach((json_t *)classes, name, v) {
-        if (c->o.label)
-            break;
-        if (!*c->label)
-            snprintf(c->label, sizeof c->label, "%s", name);
-        if (strcmp(c->label, name))
-            return sky_fail(e, SKY_ECORRUPT, "label fields '%s' and '%s': say which one to use", c->label, name);
-    }
-    return SKY_OK;
-}
-
-/* Unless classes are asked for by number: background is no class of the protocol. It is what a class table calls
- * so, and value 0 where no table names it. */
+/* Unless classes are asked for by number: background is no class of the protocol. */
 static int is_class(const sky_catalogue *c, const json_t *schema, int v)
 {
     if (c->o.nclasses)
         return set_has(&c->wanted, v);
-    const json_t *field = json_object_get(json_object_get(schema, "fields"), c->label), *table = json_object_get(field, "classes");
-    for (size_t i = 0; i < json_array_size(table); i++) {
-        const json_t *k = json_array_get(table, i);
-        const char *name = json_string_value(json_object_get(k, "name"));
-        if (json_integer_value(json_object_get(k, "value")) == v && name)
-            return strcasecmp(name, "background") != 0;
-    }
-    return v != 0;
+    const json_t *field = json_object_get(json_object_get(schema, "fields"), c->label);
+    return !sky_class_is_background(json_object_get(field, "classes"), v);
 }
 
 static int read_set(const sky_catalogue *c, set *s, const json_t *list, const json_t *schema, sky_err *e)
@@ -145,7 +122,7 @@ int sky_catalogue_add(sky_catalogue *c, const json_t *entry, const json_t *schem
     if (!query && !prompt)
         return SKY_OK;
     const json_t *classes = json_object_get(entry, "classes"), *listed = json_object_get(entry, "listed_classes");
-    if ((rc = find_label(c, classes, e)))
+    if (!c->o.label && (rc = sky_label_field(c->label, classes, e)))
         return sky_wrap(e, "sample '%s'", id);
     const json_t *present = json_object_get(classes, c->label);
     if (!json_is_array(present)) {

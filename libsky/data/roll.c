@@ -2,12 +2,12 @@
 #include "data/roll.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "data/labels.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 typedef struct {
     uint64_t key; /* FNV-1a of the id */
@@ -28,7 +28,7 @@ struct sky_roll {
     place *at;
     uint64_t n;
     size_t cap;
-    char **dataset; /* sorted */
+    char **dataset; /* as they came */
     int ndatasets;
     sky_pair *pair;
     int npairs;
@@ -45,17 +45,6 @@ typedef struct {
 
 enum { DATASETS = 32767 };
 
-int sky_class_is_background(const json_t *classes, int v)
-{
-    for (size_t i = 0; i < json_array_size(classes); i++) {
-        const json_t *k = json_array_get(classes, i);
-        const char *name = json_string_value(json_object_get(k, "name"));
-        if (json_integer_value(json_object_get(k, "value")) == v && name)
-            return !strcasecmp(name, "background");
-    }
-    return v == 0;
-}
-
 /* Entries are parsed, looked at and dropped: kept ones would take a kilobyte per sample. */
 static json_t *entry_of(const sky_roll *r, place at, sky_err *e)
 {
@@ -70,22 +59,6 @@ static int listed(const int *v, int n, json_int_t x)
         if (v[i] == x)
             return 1;
     return 0;
-}
-
-/* Two label fields would make the choice depend on chance. */
-static int find_label(sky_roll *r, const json_t *classes, const char *wanted, sky_err *e)
-{
-    const char *name;
-    json_t *v;
-    json_object_foreach((json_t *)classes, name, v) {
-        if (wanted)
-            break;
-        if (!*r->label)
-            snprintf(r->label, sizeof r->label, "%s", name);
-        if (strcmp(r->label, name))
-            return sky_fail(e, SKY_ECORRUPT, "label fields '%s' and '%s': say which one to use", r->label, name);
-    }
-    return SKY_OK;
 }
 
 static int wanted(const sky_roll *r, const sky_roll_opts *o, const json_t *entry)
@@ -117,8 +90,8 @@ static int collect_one(sky_roll *r, const sky_roll_opts *o, place at, sky_err *e
     const char *id = NULL;
     json_t *entry = entry_of(r, at, e);
     int rc = entry ? sky_json_str(entry, "id", 1, &id, "index entry", e) : e->code;
-    if (!rc)
-        rc = find_label(r, json_object_get(entry, "classes"), o->label, e);
+    if (!rc && !o->label)
+        rc = sky_label_field(r->label, json_object_get(entry, "classes"), e);
     if (!rc && wanted(r, o, entry)) {
         at.key = sky_fnv1a(id);
         rc = add_place(r, at, e);
@@ -209,7 +182,7 @@ static int add_classes(table *t, uint32_t number, const json_t *entry, sky_err *
         const json_int_t v = json_integer_value(json_array_get(here, i));
         if (v < 0 || v > 255)
             return sky_fail(e, SKY_ECORRUPT, "sample '%s': class %" JSON_INTEGER_FORMAT " in field '%s', want 0..255", json_string_value(json_object_get(entry, "id")), v, r->label);
-        if (t->o->nclasses ? listed(t->o->classes, t->o->nclasses, v) : !sky_class_is_background(names, (int)v))
+        if (t->o->nclasses ? listed(t->o->classes, t->o->nclasses, v) : !sky_class_is_background(names, (double)v))
             rc = add_holding(t, (holding){number, (int16_t)dataset, (uint8_t)v}, e);
     }
     return rc;
@@ -237,7 +210,8 @@ static int compare_holdings(const void *a, const void *b, void *roll)
 static int cut_pairs(table *t, sky_err *e)
 {
     sky_roll *r = t->r;
-    qsort_r(t->v, t->n, sizeof *t->v, compare_holdings, r);
+    if (t->n)
+        qsort_r(t->v, t->n, sizeof *t->v, compare_holdings, r);
     for (uint64_t i = 0; i < t->n; i++)
         r->npairs += !i || t->v[i].dataset != t->v[i - 1].dataset || t->v[i].cls != t->v[i - 1].cls;
     r->pair = sky_calloc((size_t)r->npairs, sizeof *r->pair);

@@ -37,7 +37,5 @@ const sky_pair *sky_roll_pair(const sky_roll *r, int i);
 int sky_roll_read(const sky_roll *r, uint64_t number, const char *const *fields, sky_sample *out, sky_err *e) SKY_MUST_USE;
 /* Schema of its file, borrowed. */
 const json_t *sky_roll_schema(const sky_roll *r, uint64_t number);
-/* Is v background by the class table of a label field ("background" by name, and 0 where no table names it)? */
-int sky_class_is_background(const json_t *classes, int v);
 
 #endif

@@ -1,10 +1,10 @@
 /* What a tile holds: classes present, emptiness, and the value that stands for "nothing here". */
 #include "base/mem.h"
+#include "data/labels.h"
 #include "data/tile.h"
 
 #include <math.h>
 #include <string.h>
-#include <strings.h>
 
 enum { MAX_CLASSES = 4096 };
 
@@ -103,29 +103,16 @@ int sky_pad_value(const sky_field *f, double *v)
 
 /* ---- emptiness ------------------------------------------------------------------------------------------------- */
 
-static int is_background(const sky_field *f, double v)
-{
-    const json_t *classes = json_object_get(f->meta, "classes");
-    for (size_t i = 0; i < json_array_size(classes); i++) {
-        const json_t *c = json_array_get(classes, i);
-        if (json_number_value(json_object_get(c, "value")) != v)
-            continue;
-        const char *name = json_string_value(json_object_get(c, "name"));
-        return name && !strcasecmp(name, "background");
-    }
-    return v == 0;
-}
-
 static int label_holds_class(const sky_field *f)
 {
-    const json_t *ignore = json_object_get(f->meta, "ignore");
+    const json_t *ignore = json_object_get(f->meta, "ignore"), *classes = json_object_get(f->meta, "classes");
     double known = NAN; /* a value found to be nothing; neighbours are mostly equal */
     uint64_t n = sky_field_count(f);
     for (uint64_t i = 0; i < n; i++) {
         double v = sky_load_f64(f->data, f->dtype, i);
         if (v == known)
             continue;
-        if (!in_list(ignore, v) && !is_background(f, v))
+        if (!in_list(ignore, v) && !sky_class_is_background(classes, v))
             return 1;
         known = v;
     }

@@ -347,6 +347,7 @@ static void check_empty(void)
     OK(empty_with(SKY_U16, 1, 1, "{\"role\":\"label\"}") == 0, "class 1: not empty");
     OK(empty_with(SKY_U16, 1, 0, "{\"role\":\"label\"}") == 1, "label 0 without a class table: empty");
     OK(empty_with(SKY_U16, 1, 0, "{\"role\":\"label\",\"classes\":[{\"value\":0,\"name\":\"road\"}]}") == 0, "label 0 is a class of the table: not empty");
+    OK(empty_with(SKY_U16, 1, 0, "{\"role\":\"label\",\"classes\":[{\"value\":0},{\"value\":1}]}") == 1, "label 0 is there but has no name: empty, as for the tools after this one");
     OK(empty_with(SKY_U16, 1, 3, "{\"role\":\"label\",\"classes\":[{\"value\":3,\"name\":\"Background\"}]}") == 1, "a class named background: empty");
     OK(empty_with(SKY_U16, 1, 3, "{\"role\":\"label\",\"ignore\":[3]}") == 1, "ignored: empty");
     OK(empty_with(SKY_U16, 7, 1, "{\"role\":\"label\"}") == 1, "image all nodata: empty");
