@@ -2,11 +2,12 @@
  * to F32 (exact), A is rounded to BF16 while it is packed. */
 #if defined(__x86_64__)
 #include "cpu/gemm_gelu.h"
-#include "cpu/gemm_job.h"
 
 #include <immintrin.h>
 
 enum { MR = 6, NR = 16 };
+#include "cpu/gemm_pack.h"
+
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE void tile(const int rows, int64_t units, const float *a, const float *b, float *c, int load)
@@ -89,15 +90,6 @@ static void finish(const float *c, const sky_gemm_out *o)
         }
     }
 }
-
-static void rows_f32(void *d, const float *const *s, int rows, int64_t k) { sky_gemm_pack_rows(d, MR, 0, 0, s, rows, k); }
-static void rows_bf16(void *d, const float *const *s, int rows, int64_t k) { sky_gemm_pack_rows(d, MR, 0, 1, s, rows, k); }
-static void nk_f32(void *d, const void *w, int64_t ld, int cols, int64_t k) { sky_gemm_pack_w(d, NR, 0, 0, w, ld, 1, cols, k); }
-static void nk_bf16(void *d, const void *w, int64_t ld, int cols, int64_t k) { sky_gemm_pack_w(d, NR, 0, 1, w, ld, 1, cols, k); }
-static void kn_f32(void *d, const void *w, int64_t ld, int cols, int64_t k) { sky_gemm_pack_w(d, NR, 0, 0, w, 1, ld, cols, k); }
-static void kn_bf16(void *d, const void *w, int64_t ld, int cols, int64_t k) { sky_gemm_pack_w(d, NR, 0, 1, w, 1, ld, cols, k); }
-static void columns_f32(void *d, int wide, const float *s, int64_t ld, int cols, int64_t k) { sky_gemm_pack_columns(d, wide, 0, 0, s, ld, cols, k); }
-static void columns_bf16(void *d, int wide, const float *s, int64_t ld, int cols, int64_t k) { sky_gemm_pack_columns(d, wide, 0, 1, s, ld, cols, k); }
 
 const sky_gemm_set sky_gemm_avx2[2] = {
     {MR, NR, 0, tile_any, finish, rows_f32, nk_f32, kn_f32, nk_f32, columns_f32},

@@ -68,10 +68,10 @@ struct sky_mm {
 
 int sky_mm_run(sky_pool *pool, sky_scratch *scratch, const sky_mm *mm, sky_err *e) SKY_MUST_USE;
 
-/* Packing for any set, used where a set has nothing faster. */
-void sky_gemm_pack_rows(void *dst, int mr, int pair, int round, const float *const *src, int rows, int64_t k);
-void sky_gemm_pack_columns(void *dst, int wide, int pair, int round, const float *src, int64_t ld, int cols, int64_t k);
-void sky_gemm_pack_w(void *dst, int nr, int pair, int bf16, const void *w, int64_t col_step, int64_t k_step, int cols, int64_t k);
+/* Packing one F32 to a unit, used where a set has nothing faster (cpu/gemm_pack.h). round: to BF16 first. */
+void sky_gemm_pack_rows(void *dst, int mr, int round, const float *const *src, int rows, int64_t k);
+void sky_gemm_pack_columns(void *dst, int wide, int round, const float *src, int64_t ld, int cols, int64_t k);
+void sky_gemm_pack_w(void *dst, int nr, int bf16, const void *w, int64_t col_step, int64_t k_step, int cols, int64_t k);
 float sky_gemm_act(float v, sky_act act);
 void sky_gemm_finish(const float *c, int nr, const sky_gemm_out *o);
 

@@ -1,11 +1,12 @@
-/* gemm_portable.c -- the kernel set for any CPU, and the packing that every set may fall back on. Plain C, correct, not
- * fast. */
+/* gemm_portable.c -- the kernel set for any CPU, and the packing of sets that multiply F32 and have none of their own. Plain
+ * C, correct, not fast. */
 #include "base/dtype.h"
 #include "cpu/gemm_job.h"
 
 #include <math.h>
 
 enum { MR = 4, NR = 16 };
+#include "cpu/gemm_pack.h"
 
 static uint32_t bits_of(float f)
 {
@@ -14,49 +15,33 @@ static uint32_t bits_of(float f)
     return u;
 }
 
-static uint32_t unit_of(const float *p, int64_t k, int64_t n, int pair, int round)
-{
-    if (pair)
-        return sky_f32_to_bf16(p[k]) | (k + 1 < n ? (uint32_t)sky_f32_to_bf16(p[k + 1]) << 16 : 0);
-    return round ? (uint32_t)sky_f32_to_bf16(p[k]) << 16 : bits_of(p[k]);
-}
+static uint32_t unit_of(float f, int round) { return round ? (uint32_t)sky_f32_to_bf16(f) << 16 : bits_of(f); }
 
-void sky_gemm_pack_rows(void *dst, int mr, int pair, int round, const float *const *src, int rows, int64_t k)
+void sky_gemm_pack_rows(void *dst, int mr, int round, const float *const *src, int rows, int64_t k)
 {
     uint32_t *d = dst;
-    for (int64_t i = 0; i < k; i += pair ? 2 : 1, d += mr)
+    for (int64_t i = 0; i < k; i++, d += mr)
         for (int r = 0; r < rows; r++)
-            d[r] = unit_of(src[r], i, k, pair, round);
+            d[r] = unit_of(src[r][i], round);
 }
 
-void sky_gemm_pack_columns(void *dst, int wide, int pair, int round, const float *src, int64_t ld, int cols, int64_t k)
+void sky_gemm_pack_columns(void *dst, int wide, int round, const float *src, int64_t ld, int cols, int64_t k)
 {
     uint32_t *d = dst;
-    for (int64_t i = 0; i < k; i += pair ? 2 : 1, src += (pair ? 2 : 1) * ld, d += wide) {
+    for (int64_t i = 0; i < k; i++, src += ld, d += wide) {
         for (int c = 0; c < cols; c++)
-            if (pair)
-                d[c] = sky_f32_to_bf16(src[c]) | (i + 1 < k ? (uint32_t)sky_f32_to_bf16(src[ld + c]) << 16 : 0);
-            else
-                d[c] = round ? (uint32_t)sky_f32_to_bf16(src[c]) << 16 : bits_of(src[c]);
+            d[c] = unit_of(src[c], round);
         memset(d + cols, 0, (size_t)(wide - cols) * sizeof *d);
     }
 }
 
-static uint32_t weight_unit(const void *w, int bf16, int pair, int64_t at, int64_t next)
-{
-    const uint16_t *h = w;
-    if (pair)
-        return h[at] | (next >= 0 ? (uint32_t)h[next] << 16 : 0);
-    return bf16 ? (uint32_t)h[at] << 16 : bits_of(((const float *)w)[at]);
-}
-
-void sky_gemm_pack_w(void *dst, int nr, int pair, int bf16, const void *w, int64_t col_step, int64_t k_step, int cols, int64_t k)
+void sky_gemm_pack_w(void *dst, int nr, int bf16, const void *w, int64_t col_step, int64_t k_step, int cols, int64_t k)
 {
     uint32_t *d = dst;
-    for (int64_t i = 0; i < k; i += pair ? 2 : 1, d += nr)
+    for (int64_t i = 0; i < k; i++, d += nr)
         for (int c = 0; c < nr; c++) {
             int64_t at = c * col_step + i * k_step;
-            d[c] = c < cols ? weight_unit(w, bf16, pair, at, i + 1 < k ? at + k_step : -1) : 0;
+            d[c] = c >= cols ? 0 : bf16 ? (uint32_t)((const uint16_t *)w)[at] << 16 : bits_of(((const float *)w)[at]);
         }
 }
 
@@ -100,14 +85,6 @@ static void tile(int rows, int64_t units, const void *a, const void *b, float *c
 }
 
 static void finish(const float *c, const sky_gemm_out *o) { sky_gemm_finish(c, NR, o); }
-static void rows_f32(void *d, const float *const *s, int rows, int64_t k) { sky_gemm_pack_rows(d, MR, 0, 0, s, rows, k); }
-static void rows_bf16(void *d, const float *const *s, int rows, int64_t k) { sky_gemm_pack_rows(d, MR, 0, 1, s, rows, k); }
-static void nk_f32(void *d, const void *w, int64_t ld, int cols, int64_t k) { sky_gemm_pack_w(d, NR, 0, 0, w, ld, 1, cols, k); }
-static void nk_bf16(void *d, const void *w, int64_t ld, int cols, int64_t k) { sky_gemm_pack_w(d, NR, 0, 1, w, ld, 1, cols, k); }
-static void kn_f32(void *d, const void *w, int64_t ld, int cols, int64_t k) { sky_gemm_pack_w(d, NR, 0, 0, w, 1, ld, cols, k); }
-static void kn_bf16(void *d, const void *w, int64_t ld, int cols, int64_t k) { sky_gemm_pack_w(d, NR, 0, 1, w, 1, ld, cols, k); }
-static void columns_f32(void *d, int wide, const float *s, int64_t ld, int cols, int64_t k) { sky_gemm_pack_columns(d, wide, 0, 0, s, ld, cols, k); }
-static void columns_bf16(void *d, int wide, const float *s, int64_t ld, int cols, int64_t k) { sky_gemm_pack_columns(d, wide, 0, 1, s, ld, cols, k); }
 
 const sky_gemm_set sky_gemm_portable[2] = {
     {MR, NR, 0, tile, finish, rows_f32, nk_f32, kn_f32, nk_f32, columns_f32},
