@@ -128,7 +128,7 @@ static int describe(const sky_infer *in, const sky_infer_pass *p, sky_sample *s)
         bad = json_array_append_new(classes, json_integer(p->values[k]));
     for (int k = 0; !bad && k < in->o.slots; k++) {
         json_t *run = json_array();
-        bad = sky_infer_slots(slot_of, in, p, k, &ignored) || json_array_append_new(slots, run);
+        bad = json_array_append_new(slots, run) || sky_infer_slots(slot_of, in, p, k, &ignored);
         for (int i = 0; !bad && i < p->n; i++)
             bad = json_array_append_new(run, json_integer(slot_of[p->values[i]]));
     }

@@ -519,7 +519,7 @@ static int plan_lists(sky_plan *p, const sky_listing *l, const sky_plan_opts *o,
 static int check_unique(const sky_plan *p, sky_err *e)
 {
     for (size_t i = 1; i < p->n; i++)
-        if (!strcmp(p->item[i - 1].id, p->item[i].id) && !p->item[i].problem)
+        if (!strcmp(p->item[i - 1].id, p->item[i].id) && !p->item[i - 1].problem && !p->item[i].problem)
             return sky_fail(e, SKY_ECORRUPT, "two samples have the id '%s'", p->item[i].id);
     return SKY_OK;
 }

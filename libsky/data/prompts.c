@@ -85,6 +85,7 @@ int sky_prompts_seal(sky_prompts *p, sky_err *e)
 uint64_t sky_prompts_count(const sky_prompts *p) { return p->n; }
 const sky_prompt *sky_prompts_at(const sky_prompts *p, uint64_t i) { return &p->v[i]; }
 int sky_prompts_multi(const sky_prompts *p) { return p->v[0].cls < 0; }
+uint64_t sky_prompts_line(const sky_prompts *p, uint64_t i) { return p->row[i].line; }
 
 uint64_t sky_prompts_of(const sky_prompts *p, const char *query, const uint64_t **list)
 {
@@ -229,4 +230,3 @@ int sky_prompts_write(const sky_prompts *p, const char *path, const char *head, 
     sky_out_abort(o);
     return rc;
 }
-uint64_t sky_prompts_line(const sky_prompts *p, uint64_t i) { return p->row[i].line; }

@@ -47,12 +47,13 @@ static int add_file(list *s, sky_plan_item *it, sky_plan_field *f, const char *p
         sky_free(match);
         return no_memory(s->e);
     }
-    if ((stat(full, &st) || !S_ISREG(st.st_mode)) && !it->problem)
-        it->problem = sky_asprintf("%s: record %zu: no file '%s'", s->name, s->record, full);
+    const int there = !stat(full, &st) && S_ISREG(st.st_mode);
     *file = (sky_entry){full, match, (uint64_t)st.st_size, -1, 0};
     f->own = 1;
     f->source[f->n++] = (sky_source){file, match};
-    return SKY_OK;
+    if (!there && !it->problem)
+        it->problem = sky_asprintf("%s: record %zu: no file '%s'", s->name, s->record, full);
+    return there || it->problem ? SKY_OK : no_memory(s->e);
 }
 
 static int add_paths(list *s, sky_plan_item *it, sky_plan_field *f, const json_t *v, const char *key)

@@ -51,8 +51,8 @@ sky_tensor sky_batchnorm_train(sky_ctx *c, sky_tensor x, sky_tensor w, sky_tenso
     sky_back_bn o = {.n = count, .eps = eps, .act = act};
     o.mean = channel_mean(c, x, sky_none, count);
     o.var = channel_mean(c, x, o.mean, count);
-    if (running_mean.data && !sky_replaying(c) && SKY_CAN_RUN(c, update_stats))
-        c->be->update_stats(c->dev, &running_mean, &running_var, &o.mean, &o.var, momentum, count, &c->err);
+    if (running_mean.data && !sky_replaying(c))
+        running_mean = SKY_RUN(c, update_stats, running_mean, &running_var, &o.mean, &o.var, momentum, count);
     return normalise(c, x, w, b, &o);
 }
 

@@ -101,10 +101,12 @@ static void data(void)
 static void not_offered(void)
 {
     sky_backend less = sky_backend_cpu;
-    less.softmax = NULL;
+    less.softmax = NULL, less.update_stats = NULL;
     c->be = &less;
     sky_tensor x = NEW(3, 4);
     REFUSES("softmax: the cpu backend does not offer it", sky_softmax(c, x, 1));
+    sky_tensor v = NEW(4);
+    REFUSES("update_stats: the cpu backend does not offer it", sky_batchnorm_train(c, x, v, v, v, v, 0.1f, 1e-5f, SKY_ACT_NONE));
     c->be = &sky_backend_cpu;
 }
 
