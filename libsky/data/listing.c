@@ -2,12 +2,14 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "data/tar.h"
+#include "format/idset.h"
 #include "format/zip.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -25,19 +27,13 @@ typedef struct {
     int nidle;
 } box;
 
-typedef struct {
-    dev_t dev;
-    ino_t ino;
-} place;
-
 struct sky_listing {
     sky_entry *entry;
     size_t n, cap;
     box *box;
     int nbox;
     char *unreadable;
-    place *seen; /* folders entered */
-    size_t nseen, seen_cap;
+    sky_idset *seen; /* folders entered, "device:inode" */
     pthread_mutex_t lock;
 };
 
@@ -174,15 +170,11 @@ static int list_file(sky_listing *l, const char *path, const char *match, const 
 /* 1: first time here. */
 static int enter(sky_listing *l, const struct stat *s, sky_err *e)
 {
-    for (size_t i = 0; i < l->nseen; i++)
-        if (l->seen[i].ino == s->st_ino && l->seen[i].dev == s->st_dev)
-            return 0;
-    place *v = sky_grow(l->seen, l->nseen, &l->seen_cap, sizeof *v);
-    if (!v)
-        return no_memory(e);
-    l->seen = v;
-    v[l->nseen++] = (place){s->st_dev, s->st_ino};
-    return 1;
+    char key[48];
+    uint64_t first;
+    snprintf(key, sizeof key, "%llu:%llu", (unsigned long long)s->st_dev, (unsigned long long)s->st_ino);
+    int rc = sky_idset_put(l->seen, key, 0, &first, e);
+    return rc < 0 ? rc : !rc;
 }
 
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
@@ -295,7 +287,7 @@ int sky_listing_open(sky_listing **out, char *const *paths, int n, sky_err *e)
     if (!l)
         return no_memory(e);
     pthread_mutex_init(&l->lock, NULL);
-    int rc = SKY_OK;
+    int rc = sky_idset_open(&l->seen, e);
     for (int i = 0; !rc && i < n; i++) {
         char *match = match_of(paths[i], e);
         rc = match ? list_any(l, paths[i], match, 0, e) : e->code;
@@ -330,7 +322,7 @@ void sky_listing_close(sky_listing *l)
     pthread_mutex_destroy(&l->lock);
     sky_free(l->entry);
     sky_free(l->box);
-    sky_free(l->seen);
+    sky_idset_close(l->seen);
     sky_free(l->unreadable);
     sky_free(l);
 }
