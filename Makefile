@@ -53,9 +53,10 @@ MPI_TEXT := $(if $(MPI_CFLAGS),$(shell $(MPICC) -showme:version 2>/dev/null | se
 $(BUILD)/cmd/sky-infer.c.o $(BUILD)/cmd/sky-train.c.o: CPPFLAGS += -DSKY_MPI_TEXT='"$(or $(MPI_TEXT),MPI: not built in)"'
 $(BUILD)/bin/sky-train $(BUILD)/tests/%: LIBS += $(MPI_LIBS)
 
-# CUDA: auto (built when nvcc is found), yes (an error without it) or no. The runtime is linked in, cuBLASLt opened at run
-# time, so the programs also run where there is no GPU.
+# CUDA: auto (built when nvcc is found), yes (an error without it) or no. The runtime is linked in, cuBLASLt and NCCL are
+# opened at run time, so the programs also run where there is no GPU. NCCL: the same; its header is what is looked for.
 CUDA ?= auto
+NCCL ?= auto
 NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
 HAVE_CUDA := $(if $(filter no,$(CUDA)),no,$(if $(NVCC),yes,no))
 ifeq ($(CUDA)$(HAVE_CUDA),yesno)
@@ -71,8 +72,14 @@ NVFLAGS    ?= -O3 -lineinfo $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a)
 override NVFLAGS += -std=c++17 --extended-lambda -Xcompiler -Wall,-Wextra,-fvisibility=hidden,-fno-threadsafe-statics
 LIBS += -L$(CUDA_HOME)/lib64 -lcudart_static -ldl -lrt
 KERNELS := $(CU_SRC:%=$(BUILD)/%.o)
+HAVE_NCCL := $(if $(filter no,$(NCCL)),no,$(if $(wildcard $(CUDA_HOME)/include/nccl.h /usr/include/nccl.h /usr/local/include/nccl.h),yes,no))
+$(BUILD)/kernels/nccl.cu.o: NVFLAGS += $(if $(filter yes,$(HAVE_NCCL)),-DSKY_NCCL)
 else
 KERNELS := $(BUILD)/kernels/none.c.o
+HAVE_NCCL := no
+endif
+ifeq ($(NCCL)$(HAVE_NCCL),yesno)
+$(error NCCL=yes, but there is no nccl.h beside CUDA, or no CUDA)
 endif
 CXX := $(shell command -v $(CXX) 2>/dev/null)
 
@@ -106,7 +113,7 @@ TESTS := $(filter-out $(GEO_TESTS:%=$(BUILD)/tests/%) $(GEO_BENCH:%=$(BUILD)/tes
 UNIT  := $(filter-out $(GEO_TESTS:%=$(BUILD)/tests/%),$(UNIT))
 endif
 
-FLAGS := $(CC) $(CFLAGS) $(CPPFLAGS) $(LDFLAGS) $(GDAL_CFLAGS) $(MPI_CFLAGS) $(STATIC) $(HAVE_CUDA) $(NVCC) $(NVFLAGS)
+FLAGS := $(CC) $(CFLAGS) $(CPPFLAGS) $(LDFLAGS) $(GDAL_CFLAGS) $(MPI_CFLAGS) $(STATIC) $(HAVE_CUDA) $(HAVE_NCCL) $(NVCC) $(NVFLAGS)
 ifneq ($(FLAGS),$(file <$(BUILD)/flags))
 $(shell mkdir -p $(BUILD))$(file >$(BUILD)/flags,$(FLAGS))
 endif
@@ -172,11 +179,12 @@ $(BUILD)/tests/fuzz_%: $(BUILD)/tests/fuzz/%.c.o $(BUILD)/tests/fuzz/replay.c.o 
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # The operations of a device against the CPU's, and the same with the kernels run on the CPU (tests/emulate/cuda_emu.h).
-EMULATED := $(filter-out %/kernels/blas.cu.o,$(CU_SRC:%=$(BUILD)/emulate/%.o)) $(BUILD)/emulate/tests/emulate/cuda_emu.cpp.o $(BUILD)/emulate/tests/emulate/blas.cpp.o
+EMULATED := $(filter-out %/kernels/blas.cu.o,$(CU_SRC:%=$(BUILD)/emulate/%.o)) $(patsubst %,$(BUILD)/emulate/tests/emulate/%.cpp.o,cuda_emu blas nccl)
+$(BUILD)/emulate/tests/emulate/nccl.cpp.o: EMULATE_FLAGS := $(MPI_CFLAGS)
 $(BUILD)/emulate/%.o: % $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CXX) -x c++ -std=c++17 -O2 -g -Wall -Wextra -Wno-unused-function -Wno-unknown-pragmas -ffp-contract=off -fno-threadsafe-statics $(SAN) -DSKY_EMULATE \
-	  -Ilibsky -Ikernels -Itests -MMD -MP -c -o $@ $<
+	$(CXX) -x c++ -std=c++17 -O2 -g -Wall -Wextra -Wno-unused-function -Wno-unknown-pragmas -ffp-contract=off -fno-threadsafe-statics $(SAN) -DSKY_EMULATE -DSKY_NCCL \
+	  $(EMULATE_FLAGS) -Ilibsky -Ikernels -Itests -MMD -MP -c -o $@ $<
 $(BUILD)/tests/device_ops: $(patsubst %.c,$(BUILD)/%.c.o,$(wildcard tests/device/*.c)) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
@@ -186,7 +194,12 @@ $(BUILD)/tests/emulated_ops: $(patsubst %.c,$(BUILD)/%.c.o,$(wildcard tests/devi
 $(BUILD)/tests/emulated_golden: $(BUILD)/tests/golden.c.o $(patsubst %.c,$(BUILD)/%.c.o,$(wildcard tests/replay/*.c)) $(EMULATED) $(LIB)
 	@mkdir -p $(@D)
 	$(CXX) $(SAN) -pthread -o $@ $^ $(LIBS)
-DEVICE_TESTS := $(BUILD)/tests/device_ops $(if $(CXX),$(BUILD)/tests/emulated_ops $(BUILD)/tests/emulated_golden)
+$(BUILD)/tests/emulated_ring: $(BUILD)/tests/tools/comm_ring.c.o $(EMULATED) $(LIB)
+	@mkdir -p $(@D)
+	$(CXX) $(SAN) -pthread -o $@ $^ $(LIBS)
+# kernels/nccl.cu looks up NCCL's functions by their names.
+$(BUILD)/tests/emulated_%: LIBS += -rdynamic
+DEVICE_TESTS := $(BUILD)/tests/device_ops $(if $(CXX),$(patsubst %,$(BUILD)/tests/emulated_%,ops golden ring))
 
 tests: all $(TESTS) $(DEVICE_TESTS) ## build the test programs into build/tests
 
@@ -275,7 +288,7 @@ help: ## list these targets
 
 print-config: ## show what was found
 	@echo 'CC=$(CC)  CFLAGS=$(CFLAGS)'; echo 'GDAL=$(if $(GDAL_LIBS),yes,no)  TOOLS=$(TOOLS)  STATIC=$(STATIC)  MPI=$(if $(MPI_CFLAGS),$(or $(MPI_TEXT),yes),no)'
-	@echo 'CUDA=$(HAVE_CUDA)  NVCC=$(NVCC)  CUDA_ARCHS=$(CUDA_ARCHS)  CXX=$(CXX) (tests of the kernels without a GPU)'
+	@echo 'CUDA=$(HAVE_CUDA)  NVCC=$(NVCC)  CUDA_ARCHS=$(CUDA_ARCHS)  NCCL=$(HAVE_NCCL)  CXX=$(CXX) (tests of the kernels without a GPU)'
 
 .PHONY: all tests setup demo check check-built check-long check-slurm cuda-report gpu-check gpu-package bench asan fuzz fuzz-built install uninstall clean help print-config
 .SECONDARY:

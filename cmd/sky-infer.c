@@ -517,7 +517,7 @@ int main(int argc, char **argv)
         {"output", 'o', SKY_OPT_STR, &t.o.out, "FILE", "[- : standard output]", 0, 0},
         {0},
     };
-    char cuda[300], versions[400];
+    char cuda[600], versions[700];
     sky_cuda_version(cuda, sizeof cuda);
     snprintf(versions, sizeof versions, "cpu: %s (up to %s here)\n%s" SKY_MPI_TEXT "\n",
              sky_cpu_level_name(sky_cpu_level_get()), sky_cpu_level_name(sky_cpu_detect()), cuda);

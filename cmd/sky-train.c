@@ -414,7 +414,7 @@ static int open_all(tool *t, sky_err *e)
 {
     int rc = open_run(t, e);
     if (!rc)
-        rc = sky_ctx_open(&t->ctx, t->device, t->cli->threads, e);
+        rc = sky_comm_ctx_open(t->comm, &t->ctx, t->device, t->cli->threads, e);
     t->place = (sky_fit_place){.rank = t->comm->rank, .ranks = t->comm->ranks, .threads = t->cli->threads, .keep_going = t->cli->keep_going,
                                .warn = warn_line, .warn_arg = t->cli};
     if (!rc)
@@ -467,6 +467,7 @@ static void close_all(tool *t)
         t->task->ops->close(t->task);
     sky_weights_close(t->weights);
     sky_checkpoint_close(&t->from);
+    sky_comm_close(t->comm);
     if (t->ctx.be)
         sky_ctx_close(&t->ctx);
     json_decref(t->description);
@@ -488,7 +489,7 @@ int main(int argc, char **argv)
         {"io-only", 0, SKY_OPT_I64, &t.io_only, "N", "only prepare N micro-batches and print the rate", 1, INT64_MAX},
         {0},
     };
-    char cuda[300], versions[600];
+    char cuda[600], versions[900];
     sky_cuda_version(cuda, sizeof cuda);
     snprintf(versions, sizeof versions, "cpu: %s (up to %s here)\n%s" SKY_MPI_TEXT "\n",
              sky_cpu_level_name(sky_cpu_level_get()), sky_cpu_level_name(sky_cpu_detect()), cuda);
@@ -514,6 +515,5 @@ int main(int argc, char **argv)
     if (rc && t.comm->ranks > 1)
         sky_comm_abort(t.comm, cli.prog, e.msg, sky_cli_status(rc));
     close_all(&t);
-    sky_comm_close(t.comm);
     return sky_cli_end(&cli, rc, &e);
 }

@@ -21,6 +21,7 @@ static void cuda_close(sky_dev *d)
     cudaFree(d->scratch);
     cudaFree(d->small);
     cudaFree(d->fault);
+    sky_cuda_links_close(d->links);
     sky_cuda_blas_close(d->blas);
     if (d->stream)
         cudaStreamDestroy(d->stream);
@@ -212,6 +213,7 @@ static const sky_backend *filled(void)
     b.get = cuda_get;
     b.move = cuda_move;
     b.own_memory = 1;
+    sky_cuda_fill_links(&b);
     sky_cuda_fill_pointwise(&b);
     sky_cuda_fill_move(&b);
     sky_cuda_fill_reduce(&b);
@@ -244,5 +246,6 @@ extern "C" void sky_cuda_version(char *buf, size_t n)
     char has[48] = "none on this machine";
     if (driver)
         snprintf(has, sizeof has, "for CUDA up to %d.%d", driver / 1000, driver % 1000 / 10);
-    snprintf(buf, n, "CUDA: %d.%d, driver %s\ncuBLAS: %s\nNCCL: not built in\n", runtime / 1000, runtime % 1000 / 10, has, sky_cuda_blas_version());
+    snprintf(buf, n, "CUDA: %d.%d, driver %s\ncuBLAS: %s\nNCCL: %s\n", runtime / 1000, runtime % 1000 / 10, has, sky_cuda_blas_version(),
+             sky_cuda_links_version());
 }

@@ -13,7 +13,8 @@ extern "C" {
 #include "tensor/backend.h"
 }
 
-struct sky_cuda_blas; /* blas.cu */
+struct sky_cuda_blas;  /* blas.cu */
+struct sky_cuda_links; /* nccl.cu */
 
 /* A check of input bytes that a kernel made: place of the first bad one, reported by the next `get`. */
 struct sky_cuda_check {
@@ -28,6 +29,7 @@ struct sky_dev {
     int index, sms;
     cudaStream_t stream;
     sky_cuda_blas *blas;
+    sky_cuda_links *links; /* to the GPUs of other ranks; NULL: alone */
     char *scratch;
     size_t scratch_bytes;
     char *small; /* for host arrays that kernels read: indices, weights per class */
@@ -63,12 +65,17 @@ void sky_cuda_blas_close(sky_cuda_blas *b);
 int sky_cuda_product(sky_dev *d, const sky_cuda_gemm *g, const char *op, sky_err *e);
 const char *sky_cuda_blas_version(void); /* "cuBLASLt 13.0.2", or why it cannot be loaded */
 
+/* ---- other ranks: nccl.cu, and tests/emulate/nccl.cpp */
+void sky_cuda_links_close(sky_cuda_links *l); /* NULL allowed */
+const char *sky_cuda_links_version(void);     /* "2.28.3", or why there is none */
+
 /* ---- used across files */
 /* y = act(x * scale[n] + shift[n]) + residual, x [rows,n]; scale, shift, residual may be NULL; y may be x. pointwise.cu */
 int sky_cuda_finish(sky_dev *d, float *y, const float *x, const float *scale, const float *shift, sky_act act, const float *residual, int64_t rows, int64_t n, const char *op, sky_err *e);
 int sky_cuda_to_bf16(sky_dev *d, uint16_t *y, const float *x, int64_t n, const char *op, sky_err *e);
 int sky_cuda_to_f32(sky_dev *d, float *y, const uint16_t *x, int64_t n, const char *op, sky_err *e);
 
+void sky_cuda_fill_links(sky_backend *b);
 void sky_cuda_fill_pointwise(sky_backend *b);
 void sky_cuda_fill_move(sky_backend *b);
 void sky_cuda_fill_reduce(sky_backend *b);

@@ -195,6 +195,7 @@ const sky_backend sky_backend_cpu = {
     .adamw = sky_cpu_adamw,
     .sgd = sky_cpu_sgd,
     .lerp = sky_cpu_lerp,
+    .add_parts = sky_cpu_add_parts,
     .channel_sums = sky_cpu_channel_sums,
     .channel_mean = sky_cpu_channel_mean,
     .batchnorm = sky_cpu_batchnorm,

@@ -155,5 +155,6 @@ int sky_cpu_square_sums(sky_dev *d, sky_tensor *s, const sky_tensor *const *x, i
 int sky_cpu_adamw(sky_dev *d, sky_tensor *w, const sky_tensor *g, sky_tensor *m, sky_tensor *v, sky_tensor *copy, const sky_adamw *o, sky_err *e);
 int sky_cpu_sgd(sky_dev *d, sky_tensor *w, const sky_tensor *g, sky_tensor *m, sky_tensor *copy, const sky_sgd *o, sky_err *e);
 int sky_cpu_lerp(sky_dev *d, sky_tensor *y, const sky_tensor *x, float t, sky_err *e);
+int sky_cpu_add_parts(sky_dev *d, sky_tensor *y, const sky_tensor *carry, const sky_tensor *parts, sky_err *e);
 
 #endif

@@ -53,6 +53,15 @@ typedef struct {
     int first;
 } sky_sgd;
 
+/* Ranks with a device each that pass memory between them: what one of them makes and all of them are given. */
+typedef struct {
+    char bytes[128];
+} sky_meeting;
+typedef struct {
+    void *p; /* memory of the device */
+    size_t bytes;
+} sky_part;
+
 struct sky_backend {
     const char *name;
     int (*open)(sky_dev **out, int index, int threads, sky_err *e); /* index -1: not given */
@@ -64,6 +73,13 @@ struct sky_backend {
     int (*put)(sky_dev *d, sky_tensor *y, const void *host, sky_err *e);
     int (*get)(sky_dev *d, void *host, const sky_tensor *x, sky_err *e);
     int (*move)(sky_dev *d, void *dst, const void *src, size_t bytes, sky_err *e); /* apart, or dst < src: those may overlap */
+
+    /* ---- other devices; a NULL entry: there is no way to them */
+    int (*meet)(sky_meeting *m, sky_err *e);
+    int (*join)(sky_dev *d, const sky_meeting *m, int rank, int ranks, sky_err *e); /* returns when all have; once per device, until close */
+    /* give[r] goes to rank r, take[r] comes from it, for all r (the rank itself too), as one step among the device's work.
+     * give[r] and r's take are of one size; 0: nothing. What is taken overlaps nothing else. */
+    int (*exchange)(sky_dev *d, const sky_part *give, const sky_part *take, sky_err *e);
 
     int (*linear)(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *w, const sky_tensor *b, sky_act act, const sky_tensor *residual, sky_err *e);
     int (*matmul)(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *w, const sky_tensor *residual, sky_err *e); /* residual may be y */
@@ -158,6 +174,8 @@ struct sky_backend {
     int (*adamw)(sky_dev *d, sky_tensor *w, const sky_tensor *g, sky_tensor *m, sky_tensor *v, sky_tensor *copy, const sky_adamw *o, sky_err *e);
     int (*sgd)(sky_dev *d, sky_tensor *w, const sky_tensor *g, sky_tensor *m, sky_tensor *copy, const sky_sgd *o, sky_err *e);
     int (*lerp)(sky_dev *d, sky_tensor *y, const sky_tensor *x, float t, sky_err *e);                      /* y += t*(x-y), for running averages of weights */
+    /* y[n] = carry[n] + parts[0] + parts[1] + ... in that order, in double, rounded once; parts [ranks,n]; F32 or F64; carry F64 or none */
+    int (*add_parts)(sky_dev *d, sky_tensor *y, const sky_tensor *carry, const sky_tensor *parts, sky_err *e);
 };
 
 extern const sky_backend sky_backend_cpu;     /* cpu/backend.c */

@@ -40,9 +40,9 @@ static int parse_device(const char *device, const sky_backend **be, int *index, 
 {
     const char *colon = strchr(device, ':');
     size_t n = colon ? (size_t)(colon - device) : strlen(device);
-    int cuda = n == 4 && !memcmp(device, "cuda", n);
+    int cuda = n == 4 && !memcmp(device, "cuda", n), any = n == 4 && !memcmp(device, "auto", n);
     *index = -1;
-    if (!cuda && (n != 3 || memcmp(device, "cpu", n)))
+    if (!cuda && !any && (n != 3 || memcmp(device, "cpu", n)))
         return sky_fail(e, SKY_EUSAGE, "device '%s': expected cpu, cuda, cuda:N or auto", device);
     if (colon) {
         char *end;
@@ -58,17 +58,17 @@ static int parse_device(const char *device, const sky_backend **be, int *index, 
 int sky_ctx_open(sky_ctx *c, const char *device, int threads, sky_err *e)
 {
     *c = (sky_ctx){.be = &sky_backend_cpu, .dry = 1};
-    int index = -1;
-    if (strcmp(device, "auto")) {
-        int rc = parse_device(device, &c->be, &index, e);
-        return rc ? rc : c->be->open(&c->dev, index, threads, e);
-    }
+    int index, rc = parse_device(device, &c->be, &index, e);
+    if (rc)
+        return rc;
+    if (strncmp(device, "auto", 4))
+        return c->be->open(&c->dev, index, threads, e);
     const sky_backend *gpu = sky_backend_cuda();
     if (gpu && gpu->open(&c->dev, index, threads, e) == SKY_OK) {
         c->be = gpu;
         return SKY_OK;
     }
-    return c->be->open(&c->dev, index, threads, e); /* no driver, no GPU: the CPU, in silence */
+    return c->be->open(&c->dev, -1, threads, e); /* no driver, no such GPU: the CPU, in silence */
 }
 
 static void free_arena(sky_ctx *c)

@@ -78,7 +78,7 @@ typedef struct {
 
 typedef size_t sky_mark;
 
-/* Device: "cpu", "cuda", "cuda:1" or "auto"; threads 0: all cores. The context starts dry, without an arena. */
+/* Device: "cpu", "cuda", "cuda:1", "auto", or "auto:1" (GPU 1, else the CPU); threads 0: all cores. The context starts dry, without an arena. */
 int sky_ctx_open(sky_ctx *c, const char *device, int threads, sky_err *e) SKY_MUST_USE;
 /* End the dry phase: allocate `bytes` (normally c->peak of the dry run) and start with an empty stack. May be called
  * again with another size. */

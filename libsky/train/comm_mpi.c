@@ -3,6 +3,7 @@
 
 #ifdef SKY_MPI
 #include "base/mem.h"
+#include "cpu/parts.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -85,7 +86,7 @@ static int sum_short(sky_mpi *m, void *p, int n, sky_dtype t, sky_err *e)
     int rc = MPI_Allgather(p, n, sky_mpi_type(t), m->parts, n, sky_mpi_type(t), m->world);
     if (rc)
         return sky_mpi_failed(rc, "sum", e);
-    sky_mpi_add_parts(p, m->parts, n, m->head.ranks, t);
+    sky_add_parts(p, t, NULL, m->parts, t, n, m->head.ranks);
     return 0;
 }
 
@@ -219,7 +220,8 @@ static int make_room(sky_mpi *m, sky_err *e)
     return bad ? sky_fail(e, SKY_ENOMEM, "ranks: out of memory") : 0;
 }
 
-static const sky_comm_ops mpi_ops = {"MPI", mpi_close, mpi_sum, mpi_start, mpi_wait, mpi_gather, mpi_collect, mpi_broadcast, mpi_barrier, mpi_abort};
+static const sky_comm_ops mpi_ops = {mpi_close, mpi_sum, mpi_collect, mpi_broadcast, mpi_barrier, mpi_abort};
+static const sky_comm_device_ops mpi_device_ops = {"MPI", mpi_sum, mpi_start, mpi_wait, mpi_gather};
 
 /* Variables of Open MPI's mpirun, of PMIx (srun --mpi=pmix) and of PMI (srun --mpi=pmi2, MPICH's mpiexec). */
 int sky_comm_mpi_launched(void) { return getenv("OMPI_COMM_WORLD_SIZE") || getenv("PMIX_RANK") || getenv("PMI_RANK"); }
@@ -235,6 +237,7 @@ int sky_comm_mpi_open(sky_comm **out, sky_err *e)
     if (!m)
         return sky_fail(e, SKY_ENOMEM, "ranks: out of memory");
     m->head.ops = &mpi_ops;
+    m->head.device = &mpi_device_ops;
     MPI_Comm_rank(MPI_COMM_WORLD, &m->head.rank);
     MPI_Comm_size(MPI_COMM_WORLD, &m->head.ranks);
     MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &host);

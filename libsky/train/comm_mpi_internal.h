@@ -47,8 +47,6 @@ typedef struct {
 
 int sky_mpi_failed(int code, const char *what, sky_err *e);
 MPI_Datatype sky_mpi_type(sky_dtype t);
-/* y[i] = sum over r of x[r * n + i], added in the order of r, in double. */
-void sky_mpi_add_parts(void *y, const void *x, int64_t n, int ranks, sky_dtype t);
 /* Whatever pieces can do without waiting. With the lock. */
 int sky_mpi_advance(sky_mpi *m, sky_err *e);
 #endif

@@ -13,10 +13,9 @@
  * The two steps have a communicator each, because ranks must begin collectives on one communicator in one order, and
  * which piece is ready for its second step when the next one begins is a matter of timing. */
 #include "train/comm_mpi_internal.h"
+#include "cpu/parts.h"
 
 #ifdef SKY_MPI
-#include <string.h>
-
 int sky_mpi_failed(int code, const char *what, sky_err *e)
 {
     char text[MPI_MAX_ERROR_STRING] = "";
@@ -26,32 +25,6 @@ int sky_mpi_failed(int code, const char *what, sky_err *e)
 }
 
 MPI_Datatype sky_mpi_type(sky_dtype t) { return t == SKY_F64 ? MPI_DOUBLE : MPI_FLOAT; }
-
-void sky_mpi_add_parts(void *y, const void *x, int64_t n, int ranks, sky_dtype t)
-{
-    enum { RUN = 256 };
-    double s[RUN];
-    for (int64_t i = 0; i < n; i += RUN) {
-        const int m = n - i < RUN ? (int)(n - i) : RUN;
-        if (t == SKY_F64) {
-            const double *from = (const double *)x + i;
-            memcpy(s, from, (size_t)m * sizeof *s);
-            for (int r = 1; r < ranks; r++)
-                for (int j = 0; j < m; j++)
-                    s[j] += from[r * n + j];
-            memcpy((double *)y + i, s, (size_t)m * sizeof *s);
-        } else {
-            const float *from = (const float *)x + i;
-            for (int j = 0; j < m; j++)
-                s[j] = from[j];
-            for (int r = 1; r < ranks; r++)
-                for (int j = 0; j < m; j++)
-                    s[j] += from[r * n + j];
-            for (int j = 0; j < m; j++)
-                ((float *)y)[i + j] = (float)s[j];
-        }
-    }
-}
 
 /* Take the next piece off the queue into a free slot and send its parts to their owners. */
 static int begin_piece(sky_mpi *m, sky_err *e)
@@ -87,7 +60,7 @@ static int begin_piece(sky_mpi *m, sky_err *e)
 static int spread_piece(sky_mpi *m, piece *s, sky_err *e)
 {
     const int r = m->head.rank;
-    sky_mpi_add_parts(s->x.p + (size_t)s->at[r] * sky_dtype_size(s->x.t), s->parts, s->count[r], m->head.ranks, s->x.t);
+    sky_add_parts(s->x.p + (size_t)s->at[r] * sky_dtype_size(s->x.t), s->x.t, NULL, s->parts, s->x.t, s->count[r], m->head.ranks);
     s->adding = 0;
     int rc = MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, s->x.p, s->count, s->at, sky_mpi_type(s->x.t), m->spread, &s->request);
     return rc ? sky_mpi_failed(rc, "sum", e) : 0;

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Ranks over MPI on one machine: every call of train/comm.h, and that a rank that dies ends the job with its number and
-# reason and leaves the last checkpoint whole. SKY_LONG=1: more ranks, more ways to die.
+# Ranks over MPI on one machine: every call of train/comm.h, also with emulated GPUs and NCCL between them, and that a rank
+# that dies ends the job with its number and reason and leaves the last checkpoint whole. SKY_LONG=1: more ranks, more ways
+# to die.
 set -u
 ring=$(cd "${BUILD:-build}/tests" && pwd)/comm_ring
 bin=$(cd "${BUILD:-build}/bin" && pwd)
@@ -60,6 +61,23 @@ for count in 2 4 ${SKY_LONG:+3 7 8}; do
     [ $status = 0 ] && grep -q "^$count ranks" out && ! grep -q '^not ok' out && [ "$(grep -c '^ok' out)" = 14 ]
     ok $? "$count ranks: sums to the bit, parts, broadcast, buckets"
 done
+
+emulated=$(dirname "$ring")/emulated_ring
+if [ -x "$emulated" ]; then
+    cpu=$ring ring=$emulated
+    for layout in "2 2" "4 2" ${SKY_LONG:+"1 1" "4 4" "3 1" "6 3"}; do
+        count=${layout% *}
+        ranks $count 240 check cuda ${layout#* }
+        [ $status = 0 ] && grep -qE "^$count ranks, .*$([ $count = 1 ] && echo MPI || echo NCCL)\$" out && ! grep -q '^not ok' out && [ "$(grep -c '^ok' out)" = 13 ]
+        ok $? "$count ranks with an emulated GPU each, ${layout#* } on a host: the same sums to the bit, through NCCL's interface"
+    done
+    ranks 2 60 check cuda:1
+    [ $status = 2 ] && grep -q "device 'cuda:1' for 2 ranks of one host: with 'cuda' each takes the GPU of its number" out
+    ok $? "one GPU for several ranks is an error"
+    ring=$cpu
+else
+    skip "ranks with an emulated GPU each" "no C++ compiler or no nvcc"
+fi
 
 # dies HOW RANK STEP PATTERN: the job ends in 30 s, says PATTERN, and STATE is that of the step before.
 dies() {

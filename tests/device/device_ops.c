@@ -258,6 +258,27 @@ static void complete(const sky_backend *be)
     OK(!lacking, "the %s backend offers every operation of the CPU backend", be->name);
 }
 
+/* What ranks pass to each other, with one rank: it is its own peer. Several: tests/tools/comm_ring.c. */
+static void exchange(run *r)
+{
+    static const char *const what = "exchange: a single rank gives itself what it gave";
+    sky_meeting m = {0};
+    if (!r->be->join || r->be->meet(&m, &r->e)) {
+        SKIP(r->be->join ? r->e.msg : "NCCL is not built in", what);
+        return;
+    }
+    sky_tensor x = bytes(r, "x", 256, S(70001)), y = result(r, SKY_U8, 0, S(70001));
+    const sky_part give = {x.data, (size_t)sky_bytes(&x)}, take = {y.data, (size_t)sky_bytes(&y)};
+    char *a = host_copy(r, 0, 0), *b = NULL;
+    if (r->be->join(r->dev, &m, 0, 1, &r->e) || r->be->exchange(r->dev, &give, &take, &r->e))
+        OK(0, "%s: %s", what, r->e.msg);
+    else
+        OK(!memcmp(a, b = host_copy(r, 1, 0), (size_t)sky_bytes(&x)) && guards(r), "%s", what);
+    free(a);
+    free(b);
+    release(r);
+}
+
 int main(int argc, char **argv)
 {
     const char *device = argc > 1 ? argv[1] : "cuda", *only = argc > 2 ? argv[2] : "";
@@ -277,6 +298,8 @@ int main(int argc, char **argv)
         for (const op_case *c = lists[k]; c->name; c++)
             if (!strncmp(c->name, only, strlen(only)))
                 test_case(&a, &b, c);
+    if (!strncmp("exchange", only, strlen(only)))
+        exchange(&b);
     sky_ctx_close(&dev);
     sky_ctx_close(&cpu);
     return END();

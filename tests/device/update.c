@@ -42,9 +42,26 @@ static void sgd(run *r, const int64_t *s) /* n, copy, first */
     CALL(r, sgd, &w, &g, &m, &copy, &o);
 }
 
+/* F64 made of random bits: pairs of F32, none of which is not a number. */
+static sky_tensor doubles(run *r, const char *name, int64_t rows, int64_t n)
+{
+    sky_tensor t = rnd(r, name, 1e3f, 0, S(rows, 2 * n));
+    t.dtype = SKY_F64;
+    t.shape[1] = n;
+    return t;
+}
+static void add_parts(run *r, const int64_t *s) /* n, ranks, parts F64, y F64, carry */
+{
+    sky_tensor parts = s[2] ? doubles(r, "parts", s[1], s[0]) : rnd(r, "parts", 1e3f, 0, S(s[1], s[0]));
+    sky_tensor carry = s[4] ? doubles(r, "carry", 1, s[0]) : sky_none, y = result(r, s[3] ? SKY_F64 : SKY_F32, 0, S(s[0]));
+    CALL(r, add_parts, &y, &carry, &parts);
+}
+
 const op_case update_cases[] = {
     {"column_sum", column_sum, {700, 33}}, {"column_sum", column_sum, {1, 1}}, {"column_sum add", column_sum, {257, 100, 1}}, {"column_dot", column_dot, {700, 33}}, {"column_dot add", column_dot, {3, 100, 1}},
     {"square_sums", square_sums, {1, 66000, 333}}, {"square_sums", square_sums, {65536, 1, 131073}},
     {"adamw", adamw, {1023, 1, 1}}, {"adamw", adamw, {4096, 0, 100}}, {"adamw", adamw, {4096, 1, 7}}, {"sgd", sgd, {1023, 1, 1}}, {"sgd", sgd, {4096, 1, 0}}, {"sgd", sgd, {512, 0, 0}},
+    {"add_parts", add_parts, {1, 2}}, {"add_parts", add_parts, {1023, 3}}, {"add_parts", add_parts, {257, 4, 1, 1}}, {"add_parts", add_parts, {5, 1}},
+    {"add_parts carry", add_parts, {300, 3, 0, 1, 1}}, {"add_parts carry", add_parts, {300, 2, 0, 0, 1}}, {"add_parts carry", add_parts, {31, 2, 1, 1, 1}}, {"add_parts to F64", add_parts, {700, 2, 0, 1}},
     {0},
 };

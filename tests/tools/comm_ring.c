@@ -1,6 +1,8 @@
 /* comm_ring -- the ranks' interface, tried by every rank of a job. Rank 0 prints.
  *
- *   comm_ring check                          every call against numbers that each rank works out for itself, to the bit
+ *   comm_ring check [DEVICE [LOCALS]]        every call against numbers that each rank works out for itself, to the bit;
+ *                                            what is memory of a device is DEVICE's [cpu]; LOCALS: as if hosts had
+ *                                            that many ranks
  *   comm_ring train STATE STEPS MS [R HOW N] pretend training: STEPS steps of MS milliseconds, each with sums of
  *                                            statistics and of gradients in buckets; the step and a weight are kept in
  *                                            the file STATE and continued from there. USR1 to any rank: all stop after
@@ -9,6 +11,7 @@
  *                                            answers no more) */
 #include "base/hash.h"
 #include "base/mem.h"
+#include "tensor/backend.h"
 #include "train/buckets.h"
 #include "train/comm.h"
 
@@ -21,6 +24,7 @@
 #include <unistd.h>
 
 static sky_comm *k;
+static sky_ctx c;
 static sky_err err;
 static int bad;
 
@@ -71,41 +75,71 @@ static void *get(size_t bytes)
     return p;
 }
 
-static void check_sums(int64_t n)
+/* ---- memory of the device: bytes of host memory go there, and come back and are freed */
+static void *there(const void *host, int64_t bytes)
 {
-    float *x = get((size_t)n * sizeof *x);
-    double *y = get((size_t)n * sizeof *y);
-    for (int64_t i = 0; i < n; i++) {
-        x[i] = (float)number(k->rank, i);
-        y[i] = number(k->rank, i);
+    sky_tensor t = {NULL, SKY_U8, 1, {bytes}};
+    must(c.be->alloc(c.dev, &t.data, (size_t)bytes, &err));
+    must(c.be->put(c.dev, &t, host, &err));
+    return t.data;
+}
+static void back(void *host, void *p, int64_t bytes)
+{
+    sky_tensor t = {p, SKY_U8, 1, {bytes}};
+    must(c.be->get(c.dev, host, &t, &err));
+    c.be->free(c.dev, p, (size_t)bytes);
+}
+
+/* The sum of n numbers of type t, in memory of the host or of the device, is right. */
+static int sums(int64_t n, sky_dtype t, int device)
+{
+    const int64_t bytes = n * (int64_t)sky_dtype_size(t);
+    void *p = get((size_t)bytes);
+    float *x = p;
+    double *y = p;
+    for (int64_t i = 0; i < n; i++)
+        if (t == SKY_F32)
+            x[i] = (float)number(k->rank, i);
+        else
+            y[i] = number(k->rank, i);
+    if (device) {
+        sky_tensor at = {there(p, bytes), t, 1, {n}};
+        must(sky_comm_sum_tensor(k, &at, &err));
+        back(p, at.data, bytes);
+    } else {
+        must(sky_comm_sum(k, p, n, t, &err));
     }
-    must(sky_comm_sum(k, x, n, SKY_F32, &err));
-    sky_tensor t = {y, SKY_F64, 1, {n}};
-    must(sky_comm_sum_tensor(k, &t, &err));
     int same = 1;
     for (int64_t i = 0; i < n; i++)
-        same &= x[i] == sum_f32(i) && y[i] == sum_f64(i);
+        same &= t == SKY_F32 ? x[i] == sum_f32(i) : y[i] == sum_f64(i);
+    sky_free(p);
+    return same;
+}
+
+static void check_sums(int64_t n)
+{
     char what[64];
     snprintf(what, sizeof what, "sum of %lld numbers, F32 and F64", (long long)n);
-    report(same, what);
-    sky_free(x);
-    sky_free(y);
+    report(sums(n, SKY_F32, c.be->own_memory) & sums(n, SKY_F64, 1), what);
 }
 
 /* Sums of awkward sizes under way together, a blocking one among them. */
 static void check_started(void)
 {
-    const int64_t n[] = {1, 3000000, 7, 1048576, 1048577, 500000, 2, 2500000, 12, 4096, 4097};
-    enum { N = sizeof n / sizeof *n };
-    float *x[N];
+    const int64_t longer[] = {1, 3000000, 7, 1048576, 1048577, 500000, 2, 2500000, 12, 4096, 4097};
+    enum { LONGER = sizeof longer / sizeof *longer, N = LONGER + 70 };
+    float *x[N], *at[N];
+    int64_t n[N];
     for (int j = 0; j < N; j++) {
+        n[j] = j >= LONGER ? j : c.be->own_memory ? (longer[j] + 9) / 10 : longer[j]; /* emulated devices are slow */
         x[j] = get((size_t)n[j] * sizeof(float));
         for (int64_t i = 0; i < n[j]; i++)
             x[j][i] = (float)number(k->rank, i + j);
+        at[j] = there(x[j], n[j] * 4);
     }
     int same = 1;
     for (int j = 0; j < N; j++) {
-        must(sky_comm_sum_start(k, x[j], n[j], SKY_F32, &err));
+        must(sky_comm_sum_start(k, at[j], n[j], SKY_F32, &err));
         if (j % 3 == 0) {
             double s = number(k->rank, j);
             must(sky_comm_sum(k, &s, 1, SKY_F64, &err));
@@ -114,6 +148,7 @@ static void check_started(void)
     }
     must(sky_comm_wait(k, &err));
     for (int j = 0; j < N; j++) {
+        back(x[j], at[j], n[j] * 4);
         for (int64_t i = 0; i < n[j]; i++)
             same &= x[j][i] == sum_f32(i + j);
         sky_free(x[j]);
@@ -135,7 +170,9 @@ static void check_gather(int64_t unit)
     for (int64_t i = cut[k->rank]; i < cut[k->rank + 1]; i++)
         x[i] = (float)number(0, i);
     must(sky_comm_collect(k, x + cut[k->rank], k->rank ? NULL : all, cut, &err));
-    must(sky_comm_gather(k, x, cut, SKY_F32, &err));
+    float *at = there(x, n * 4);
+    must(sky_comm_gather(k, at, cut, SKY_F32, &err));
+    back(x, at, n * 4);
     int same = 1;
     for (int64_t i = 0; i < n; i++) {
         const float want = i < cut[0] || i >= cut[k->ranks] ? -1 : (float)number(0, i);
@@ -167,22 +204,26 @@ static void check_buckets(void)
         at[i] = size;
         size += 64 * (1 + (int64_t)(sky_mix64(7, (uint64_t)i) % 3000));
     }
-    float *g = get((size_t)size * sizeof *g);
+    float *g = get((size_t)size * sizeof *g), *dev = there(g, size * 4);
+    sky_tensor all = {dev, SKY_F32, 1, {size}};
     sky_buckets *b;
-    must(sky_buckets_open(&b, k, g, size, at, N, 1 << 20, &err));
+    must(sky_buckets_open(&b, k, dev, size, at, N, 1 << 20, &err));
     int same = sky_buckets_count(b) > 3;
     for (int step = 0; step < 3; step++) {
         for (int64_t i = 0; i < size; i++)
             g[i] = (float)number(k->rank, i + step);
+        must(c.be->put(c.dev, &all, g, &err));
         sky_buckets_begin(b);
         for (int j = 0; j < N; j++)
             if ((j + k->rank) % 11)
                 must(sky_buckets_done(b, step == 1 ? (j * 7 + k->rank) % N : N - 1 - j, &err));
         must(sky_buckets_finish(b, &err));
+        must(c.be->get(c.dev, g, &all, &err));
         for (int64_t i = 0; i < size; i++)
             same &= g[i] == sum_f32(i + step);
     }
     sky_buckets_close(b);
+    c.be->free(c.dev, dev, (size_t)size * 4);
     sky_free(g);
     report(same, "gradients in buckets");
 }
@@ -190,13 +231,16 @@ static void check_buckets(void)
 static int check(void)
 {
     const int64_t n[] = {1, 2, 3, 1000, 4096, 4097, 1048576, 3145741};
-    for (size_t i = 0; i < sizeof n / sizeof *n; i++)
+    const size_t sizes = sizeof n / sizeof *n - (c.be->own_memory ? 2 : 0); /* there a long one follows */
+    for (size_t i = 0; i < sizes; i++)
         check_sums(n[i]);
     check_started();
     check_gather(64);
     check_gather(1);
     check_broadcast();
     check_buckets();
+    if (c.be->own_memory)
+        report(sums(9437223, SKY_F64, 1), "sum of more than a piece");
     sky_tensor t = {&bad, SKY_I32, 1, {1}};
     report(sky_comm_sum_tensor(k, &t, &err) == SKY_EUSAGE, "integers are refused");
     return bad != 0;
@@ -285,9 +329,16 @@ int main(int argc, char **argv)
         fprintf(stderr, "comm_ring: %s\n", err.msg);
         return 2;
     }
+    if (argc > 3 && !strcmp(argv[1], "check")) {
+        k->locals = atoi(argv[3]);
+        k->local = k->rank % k->locals;
+    }
+    if (sky_comm_ctx_open(k, &c, argc > 2 && !strcmp(argv[1], "check") ? argv[2] : "cpu", 1, &err))
+        sky_comm_abort(k, "comm_ring", err.msg, 2);
     if (k->rank == 0)
-        printf("%d ranks, %d on this host, %s\n", k->ranks, k->locals, k->ops ? k->ops->name : "alone");
+        printf("%d ranks, %d on this host, %s\n", k->ranks, k->locals, k->ops ? k->device->name : "alone");
     const int status = argc >= 5 && !strcmp(argv[1], "train") ? train(argc, argv) : check();
     sky_comm_close(k);
+    sky_ctx_close(&c);
     return status;
 }
