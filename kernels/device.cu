@@ -220,6 +220,7 @@ static const sky_backend *filled(void)
     sky_cuda_fill_norm(&b);
     sky_cuda_fill_batchnorm(&b);
     sky_cuda_fill_image(&b);
+    sky_cuda_fill_pictures(&b);
     sky_cuda_fill_annotation(&b);
     sky_cuda_fill_loss(&b);
     sky_cuda_fill_optimizer(&b);

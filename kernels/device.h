@@ -82,6 +82,7 @@ void sky_cuda_fill_reduce(sky_backend *b);
 void sky_cuda_fill_norm(sky_backend *b);
 void sky_cuda_fill_batchnorm(sky_backend *b);
 void sky_cuda_fill_image(sky_backend *b);
+void sky_cuda_fill_pictures(sky_backend *b);
 void sky_cuda_fill_annotation(sky_backend *b);
 void sky_cuda_fill_loss(sky_backend *b);
 void sky_cuda_fill_optimizer(sky_backend *b);

@@ -150,6 +150,9 @@ int sky_cpu_entropy_backward(sky_dev *d, sky_grad *dx, const sky_tensor *dy, con
 int sky_cpu_kl_backward(sky_dev *d, sky_grad *da, sky_grad *db, const sky_tensor *dy, const sky_tensor *a, const sky_tensor *b, const uint8_t *flag, const sky_tensor *s, double factor, double eps, sky_err *e);
 int sky_cpu_mse_backward(sky_dev *d, sky_grad *da, sky_grad *db, const sky_tensor *dy, const sky_tensor *a, const sky_tensor *b, const uint8_t *flag, const sky_tensor *s, double factor, double eps, sky_err *e);
 
+int sky_cpu_normalise(sky_dev *d, sky_tensor *y, const sky_tensor *x, float divide, const float *mean_std, sky_err *e);
+int sky_cpu_lookup(sky_dev *d, sky_tensor *y, const sky_tensor *x, int64_t groups, const uint8_t *table, sky_err *e);
+
 int sky_cpu_fill(sky_dev *d, sky_tensor *y, float value, sky_err *e);
 int sky_cpu_square_sums(sky_dev *d, sky_tensor *s, const sky_tensor *const *x, int n, sky_err *e);
 int sky_cpu_adamw(sky_dev *d, sky_tensor *w, const sky_tensor *g, sky_tensor *m, sky_tensor *v, sky_tensor *copy, const sky_adamw *o, sky_err *e);

@@ -1,21 +1,25 @@
 /* Running passes through the model: see infer.h. */
 #include "base/mem.h"
 #include "data/infer_internal.h"
+#include "data/oneshot.h"
 #include "data/prompts.h"
+#include "tensor/ops.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Host-side arrays of a batch, as the model takes them. */
+/* Host-side arrays of a batch. */
 typedef struct {
     int n;
-    float *hr, *s[SENTINELS];
+    int16_t *hr;
+    float *s[SENTINELS];
     uint8_t *labels, *mask, *flags;
+    uint8_t (*slot_of)[2][256]; /* [n], of the labels of the prompt's and of the query's half, which is hidden: 0 */
 } staged;
 
 static void staged_free(staged *b)
 {
-    sky_free(b->hr), sky_free(b->labels), sky_free(b->mask), sky_free(b->flags);
+    sky_free(b->hr), sky_free(b->labels), sky_free(b->mask), sky_free(b->flags), sky_free(b->slot_of);
     for (int i = 0; i < SENTINELS; i++)
         sky_free(b->s[i]);
 }
@@ -28,13 +32,13 @@ static sky_pp_batch upload(const sky_infer *in, const staged *b)
     const int64_t n = b->n, side = in->o.side;
     sky_ctx *c = in->c;
     sky_pp_batch x = {.t2 = 1, .t1 = 1, .flags = b->flags};
-    x.hr = sky_upload(c, SKY_F32, 4, (int64_t[]){n, 2 * side, side, 3}, b->hr);
+    x.hr = sky_normalise(c, sky_upload(c, SKY_I16, 4, (int64_t[]){n, 2 * side, side, 3}, b->hr), 255, sky_norm_rgb[0]);
     const int64_t h = 2 * side / SENTINEL_SCALE, w = side / SENTINEL_SCALE;
     if (b->s[0])
         x.s2 = sky_upload(c, SKY_F32, 4, (int64_t[]){n, h, w, in->channels[0]}, b->s[0]);
     if (b->s[1])
         x.s1 = sky_upload(c, SKY_F32, 4, (int64_t[]){n, h, w, in->channels[1]}, b->s[1]);
-    x.labels = sky_upload(c, SKY_U8, 3, (int64_t[]){n, 2 * side, side}, b->labels);
+    x.labels = sky_lookup(c, sky_upload(c, SKY_U8, 3, (int64_t[]){n, 2 * side, side}, b->labels), 2 * n, b->slot_of[0][0]);
     x.anno_mask = sky_upload(c, SKY_U8, 3, (int64_t[]){n, 2 * side / 128, side / 128}, b->mask);
     return x;
 }
@@ -58,11 +62,12 @@ static int dry_run(sky_infer *in, sky_err *e)
     staged b = {.n = in->o.batch, .flags = sky_alloc((size_t)in->o.batch * 3)};
     int rc = b.flags ? SKY_OK : sky_fail(e, SKY_ENOMEM, "out of memory");
     for (int all = 0; !rc && all < 2; all++) {
-        float something;
+        uint8_t something[2][256];
         for (int i = 0; i < in->o.batch * 3; i++)
             b.flags[i] = all || i % 3 == 0;
-        b.hr = &something, b.labels = b.mask = (uint8_t *)&something;
-        b.s[0] = b.s[1] = all ? &something : NULL;
+        b.labels = b.mask = something[0], b.slot_of = &something;
+        b.hr = (int16_t *)(void *)something;
+        b.s[0] = b.s[1] = all ? (float *)(void *)something : NULL;
         sky_ctx_dry(in->c);
         sky_pp_out out;
         rc = forward(in, &b, &out, e);
@@ -124,26 +129,18 @@ static int stage_sentinel(staged *b, const sky_infer *in, sky_infer_pass *const 
 static int stage(staged *b, const sky_infer *in, sky_infer_pass *const *p, int n, sky_err *e)
 {
     const size_t px = 2 * sky_infer_pixels(in), cells = px / (128 * 128);
-    *b = (staged){.n = n, .hr = sky_alloc((size_t)n * px * 3 * sizeof(float)), .labels = sky_calloc((size_t)n, px)};
+    *b = (staged){.n = n, .hr = sky_alloc((size_t)n * px * 3 * sizeof *b->hr), .labels = sky_calloc((size_t)n, px), .slot_of = sky_calloc((size_t)n, sizeof *b->slot_of)};
     b->mask = sky_alloc((size_t)n * cells);
     b->flags = sky_alloc((size_t)n * 3);
-    if (!b->hr || !b->labels || !b->mask || !b->flags || !stage_sentinel(b, in, p, 0) || !stage_sentinel(b, in, p, 1))
+    if (!b->hr || !b->labels || !b->slot_of || !b->mask || !b->flags || !stage_sentinel(b, in, p, 0) || !stage_sentinel(b, in, p, 1))
         return sky_fail(e, SKY_ENOMEM, "out of memory for a batch of %d", n);
     for (int i = 0; i < n; i++) {
-        memcpy(b->hr + (size_t)i * px * 3, p[i]->hr, px * 3 * sizeof(float));
+        memcpy(b->hr + (size_t)i * px * 3, p[i]->hr, px * 3 * sizeof *b->hr);
+        memcpy(b->labels + (size_t)i * px, p[i]->label, px / 2);
         memcpy(b->mask + (size_t)i * cells, p[i]->mask, cells);
         b->flags[3 * i] = 1;
     }
     return SKY_OK;
-}
-
-/* The prompt's classes as the slots of this run; the query's half stays 0 (it is hidden). */
-static void draw_labels(staged *b, const sky_infer *in, sky_infer_pass *const *p, uint8_t (*slot_of)[256])
-{
-    const size_t n = sky_infer_pixels(in);
-    for (int i = 0; i < b->n; i++)
-        for (size_t k = 0; k < n; k++)
-            b->labels[2 * n * (size_t)i + k] = slot_of[i][p[i]->label[k]];
 }
 
 static int all_finite(const float *x, size_t n)
@@ -181,7 +178,7 @@ static void take_mean(const sky_infer *in, sky_infer_pass *p)
     }
 }
 
-static int take_results(const sky_infer *in, const sky_pp_out *out, sky_infer_pass *const *p, int n, uint8_t (*slot_of)[256], int last, sky_err *e)
+static int take_results(const sky_infer *in, const sky_pp_out *out, sky_infer_pass *const *p, int n, uint8_t (*slot_of)[2][256], int last, sky_err *e)
 {
     const sky_tensor *low = &out->logits_low;
     const size_t px = 2 * sky_infer_pixels(in), per = (size_t)(sky_numel(low) / n);
@@ -200,9 +197,9 @@ static int take_results(const sky_infer *in, const sky_pp_out *out, sky_infer_pa
         if (!all_finite(logits + (size_t)i * per, per))
             rc = sky_fail(e, SKY_ECORRUPT, "the model's logits are not finite");
         else if (p[i]->prob)
-            sky_infer_add_run(in, p[i], logits + (size_t)i * per, (int)low->shape[1], (int)low->shape[2], slot_of[i], row);
+            sky_infer_add_run(in, p[i], logits + (size_t)i * per, (int)low->shape[1], (int)low->shape[2], slot_of[i][0], row);
         if (!rc && in->o.slots == 1)
-            take_map(in, p[i], slots + (size_t)i * px, slot_of[i]);
+            take_map(in, p[i], slots + (size_t)i * px, slot_of[i][0]);
         else if (!rc && last)
             take_mean(in, p[i]);
     }
@@ -210,18 +207,17 @@ static int take_results(const sky_infer *in, const sky_pp_out *out, sky_infer_pa
     return rc;
 }
 
-static int one_run(sky_infer *in, staged *b, sky_infer_pass *const *p, int k, uint8_t (*slot_of)[256], sky_err *e)
+static int one_run(sky_infer *in, staged *b, sky_infer_pass *const *p, int k, sky_err *e)
 {
     sky_pp_out out;
     for (int i = 0; i < b->n; i++) {
-        int rc = sky_infer_slots(slot_of[i], in, p[i], k, e);
+        int rc = sky_infer_slots(b->slot_of[i][0], in, p[i], k, e);
         if (rc)
             return sky_wrap(e, "prompt '%s'", p[i]->prompt);
     }
-    draw_labels(b, in, p, slot_of);
     sky_ctx_reset(in->c);
     int rc = forward(in, b, &out, e);
-    return rc ? rc : take_results(in, &out, p, b->n, slot_of, k + 1 == in->o.slots, e);
+    return rc ? rc : take_results(in, &out, p, b->n, b->slot_of, k + 1 == in->o.slots, e);
 }
 
 /* Size the arena for exactly this batch: which modalities which pass has changes what is alive at once. */
@@ -238,17 +234,12 @@ static int fit_arena(sky_infer *in, const staged *b, sky_err *e)
 static int run_batch(sky_infer *in, sky_infer_pass *const *p, int n, sky_err *e)
 {
     staged b;
-    uint8_t(*slot_of)[256] = sky_alloc((size_t)n * sizeof *slot_of);
-    int rc = slot_of ? SKY_OK : sky_fail(e, SKY_ENOMEM, "out of memory");
-    if (!rc) {
-        rc = stage(&b, in, p, n, e);
-        if (!rc)
-            rc = fit_arena(in, &b, e);
-        for (int k = 0; !rc && k < in->o.slots; k++)
-            rc = one_run(in, &b, p, k, slot_of, e);
-        staged_free(&b);
-    }
-    sky_free(slot_of);
+    int rc = stage(&b, in, p, n, e);
+    if (!rc)
+        rc = fit_arena(in, &b, e);
+    for (int k = 0; !rc && k < in->o.slots; k++)
+        rc = one_run(in, &b, p, k, e);
+    staged_free(&b);
     return rc;
 }
 

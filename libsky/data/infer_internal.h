@@ -24,7 +24,7 @@ struct sky_infer_pass {
     json_t *crs;               /* of the query's image, or NULL */
     double affine[6];
     int has_affine;
-    float *hr;                 /* [2*side,side,3] */
+    int16_t *hr;               /* [2*side,side,3], to be normalised */
     uint8_t *label, *mask;     /* class values of the prompt [side,side]; hidden cells [2*side/128,side/128] */
     float *sentinel[SENTINELS]; /* [2*side/32,side/32,channels], NULL: absent */
     /* results */

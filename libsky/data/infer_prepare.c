@@ -69,19 +69,13 @@ static int load(picture *to, const sky_sample *s, const char *name, int label, s
 static int draw_canvas(sky_infer_pass *p, const sky_infer *in, const picture pic[3])
 {
     const size_t n = sky_infer_pixels(in);
-    uint8_t same[256], *labels = sky_alloc(2 * n);
     p->hr = sky_alloc(2 * n * 3 * sizeof *p->hr);
     p->label = sky_alloc(n);
     p->mask = sky_alloc(2 * n / (128 * 128));
-    if (labels && p->hr && p->label && p->mask) {
-        for (int i = 0; i < 256; i++)
-            same[i] = (uint8_t)i; /* the slots change from run to run */
-        sky_prep_canvas(p->hr, labels, p->mask, in->o.side, pic[1].px, pic[1].h, pic[1].w, pic[2].px, pic[2].h, pic[2].w, pic[0].px, pic[0].h, pic[0].w, same);
-        memcpy(p->label, labels, n);
-    }
-    const int done = labels && p->mask && p->hr && p->label;
-    sky_free(labels);
-    return done;
+    if (!p->hr || !p->label || !p->mask)
+        return 0;
+    sky_prep_canvas(p->hr, p->label, p->mask, in->o.side, pic[1].px, pic[1].h, pic[1].w, pic[2].px, pic[2].h, pic[2].w, pic[0].px, pic[0].h, pic[0].w);
+    return 1;
 }
 
 static int pictures(sky_infer_pass *p, const sky_infer *in, const sky_infer_task *t, sky_err *e)

@@ -1,4 +1,4 @@
-/* The arithmetic of the one-shot protocol: integer bicubic, nearest, normalisation, canvas (docs/protocol.md).
+/* The arithmetic of the one-shot protocol: integer bicubic, nearest, canvas (docs/protocol.md).
  *
  * The bicubic filter works on vertical strips narrow enough that all its scratch is on the stack: along a strip every
  * source row is filtered horizontally once, the last four filtered rows stay in a ring, and each output row is the sum
@@ -11,7 +11,7 @@
 #include <string.h>
 
 typedef float f4 __attribute__((vector_size(16)));
-typedef int32_t i4 __attribute__((vector_size(16)));
+typedef int16_t s4 __attribute__((vector_size(8)));
 
 enum { STRIP = 128, SPAN = 512 }; /* output columns of a strip at most; source columns it may draw on */
 
@@ -42,7 +42,7 @@ static void filter_row(strip *s, float *dst, const uint8_t *src, int w, int firs
 }
 
 /* n values; adding 1.5*2^23 rounds to the nearest integer, ties to even, for anything below 2^22. */
-static void sum_rows(int32_t *dst, float *const r[4], const float k[4], int n)
+static void sum_rows(int16_t *dst, float *const r[4], const float k[4], int n)
 {
     const float magic = 12582912.0f;
     int i = 0;
@@ -53,20 +53,20 @@ static void sum_rows(int32_t *dst, float *const r[4], const float k[4], int n)
         v += b * k[1];
         v += c * k[2];
         v += d * k[3];
-        i4 o = __builtin_convertvector((v + magic) - magic, i4);
-        memcpy(dst + i, &o, 16);
+        s4 o = __builtin_convertvector((v + magic) - magic, s4);
+        memcpy(dst + i, &o, 8);
     }
     for (; i < n; i++) {
         float v = r[0][i] * k[0];
         v += r[1][i] * k[1];
         v += r[2][i] * k[2];
         v += r[3][i] * k[3];
-        dst[i] = (int32_t)((v + magic) - magic);
+        dst[i] = (int16_t)((v + magic) - magic);
     }
 }
 
 /* Columns x0 .. x0+n-1 of the output; span source columns from `first` on. */
-static void bicubic_strip(strip *s, int32_t *dst, int H, int W, const uint8_t *src, int h, int w, int x0, int n, int first, int span)
+static void bicubic_strip(strip *s, int16_t *dst, int H, int W, const uint8_t *src, int h, int w, int x0, int n, int first, int span)
 {
     int have = INT32_MIN; /* the ring holds rows up to this one */
     for (int y = 0; y < H; y++) {
@@ -82,7 +82,7 @@ static void bicubic_strip(strip *s, int32_t *dst, int H, int W, const uint8_t *s
     }
 }
 
-void sky_prep_bicubic_u8(int32_t *dst, int H, int W, const uint8_t *src, int h, int w)
+void sky_prep_bicubic_u8(int16_t *dst, int H, int W, const uint8_t *src, int h, int w)
 {
     strip s;
     for (int x0 = 0, n; x0 < W; x0 += n) {
@@ -118,44 +118,19 @@ void sky_prep_nearest_centre(uint8_t *dst, int H, int W, const uint8_t *src, int
     }
 }
 
-void sky_prep_normalise_rgb(float *dst, const int32_t *src, int64_t n)
-{
-    static const float mean[3] = {0.485f, 0.456f, 0.406f}, std[3] = {0.229f, 0.224f, 0.225f};
-    for (int64_t i = 0; i < n; i++)
-        for (int c = 0; c < 3; c++)
-            dst[3 * i + c] = ((float)src[3 * i + c] / 255.0f - mean[c]) / std[c];
-}
-
-/* One half of the canvas. The integers pass through the half's own memory: they have the floats' size, and each value
- * is read before it is written. */
-static void canvas_half(float *hr, int side, const uint8_t *rgb, int h, int w)
-{
-    int32_t line[3 * 64];
-    int32_t *whole = (int32_t *)(void *)hr;
-    sky_prep_bicubic_u8(whole, side, side, rgb, h, w);
-    int64_t n = (int64_t)side * side;
-    for (int64_t i = 0; i < n; i += 64) {
-        int64_t m = n - i < 64 ? n - i : 64;
-        memcpy(line, (const char *)hr + 12 * i, 12 * (size_t)m);
-        sky_prep_normalise_rgb(hr + 3 * i, line, m);
-    }
-}
-
-void sky_prep_canvas(float *hr, uint8_t *labels, uint8_t *anno_mask, int side,
+void sky_prep_canvas(int16_t *hr, uint8_t *label, uint8_t *anno_mask, int side,
                      const uint8_t *prompt_rgb, int ph, int pw, const uint8_t *prompt_label, int plh, int plw,
-                     const uint8_t *query_rgb, int qh, int qw, const uint8_t slot_of[256])
+                     const uint8_t *query_rgb, int qh, int qw)
 {
     size_t half = (size_t)side * (size_t)side, cells = (size_t)(side / 128) * (size_t)(side / 128);
-    canvas_half(hr, side, prompt_rgb, ph, pw);
-    canvas_half(hr + 3 * half, side, query_rgb, qh, qw);
-    sky_prep_nearest(labels, side, side, prompt_label, plh, plw);
-    for (size_t i = 0; i < half; i++)
-        labels[i] = slot_of[labels[i]];
-    memset(labels + half, 0, half);
+    sky_prep_bicubic_u8(hr, side, side, prompt_rgb, ph, pw);
+    sky_prep_bicubic_u8(hr + 3 * half, side, side, query_rgb, qh, qw);
+    sky_prep_nearest(label, side, side, prompt_label, plh, plw);
     memset(anno_mask, 0, cells);
     memset(anno_mask + cells, 1, cells);
 }
 
+const float sky_norm_rgb[2][3] = {{0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}};
 const double sky_norm_s2_mean[10] = {884.29673756, 1144.16202635, 1297.47289228, 1624.90992062, 2194.6423161,
                                      2422.21248945, 2517.76053101, 2581.64687018, 2368.51236873, 1805.06846033};
 const double sky_norm_s2_std[10] = {1155.15170768, 1183.6292542, 1368.11351514, 1370.265037, 1355.55390699,

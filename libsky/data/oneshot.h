@@ -7,14 +7,12 @@
 #include "format/sample.h"
 
 /* Resize RGB as integers: bicubic (A = -0.75, half-pixel centres, clamped borders, no antialiasing) in float32, rounded
- * to nearest, not clamped.  src U8 [h,w,3] (row stride in bytes), dst I32 [H,W,3] */
-void sky_prep_bicubic_u8(int32_t *dst, int H, int W, const uint8_t *src, int h, int w);
+ * to nearest, not clamped: within -255..765.  src U8 [h,w,3] packed, dst I16 [H,W,3] */
+void sky_prep_bicubic_u8(int16_t *dst, int H, int W, const uint8_t *src, int h, int w);
 /* Nearest, source index floor(i*n_in/n_out).  src, dst: one byte per pixel */
 void sky_prep_nearest(uint8_t *dst, int H, int W, const uint8_t *src, int h, int w);
 /* Nearest in pixel-centre form, floor((i+0.5)*n_in/n_out): the scoring side */
 void sky_prep_nearest_centre(uint8_t *dst, int H, int W, const uint8_t *src, int h, int w);
-/* (v/255 - mean)/std with the ImageNet constants, float32.  n pixels of 3 */
-void sky_prep_normalise_rgb(float *dst, const int32_t *src, int64_t n);
 
 /* An image field as display RGB: U8 [h,w,3] (malloc'd, sky_free). Takes a field of any dtype and band count, dims yx,
  * cyx or yxc (first date of tcyx), by the rule in meta: U8 with 3 bands as is; else bands named R,G,B (or red, green,
@@ -26,14 +24,15 @@ int sky_prep_rgb_window(uint8_t **rgb, const sky_field *f, int y, int x, int h, 
 /* A label field as class numbers: U8 [h,w] (values above 255 are an error); dims y, x in any order, others of size 1. */
 int sky_prep_label(uint8_t **label, int *h, int *w, const sky_field *f, sky_err *e) SKY_MUST_USE;
 
-/* One canvas of 2*side x side: prompt above query. hr F32 [2*side,side,3] normalised; labels U8 [2*side,side]: slot of
- * the class of each prompt pixel by slot_of[256] (class value -> slot, 0: background), query half 0; anno_mask U8
+/* One canvas of 2*side x side: prompt above query. hr I16 [2*side,side,3], numbers as sky_prep_bicubic_u8 gives them, to be
+ * normalised by sky_norm_rgb (tensor/ops.h: sky_normalise); label U8 [side,side]: the prompt's class values; anno_mask U8
  * [2*side/128, side/128]: lower half 1. Buffers are the caller's. */
-void sky_prep_canvas(float *hr, uint8_t *labels, uint8_t *anno_mask, int side,
+void sky_prep_canvas(int16_t *hr, uint8_t *label, uint8_t *anno_mask, int side,
                      const uint8_t *prompt_rgb, int ph, int pw, const uint8_t *prompt_label, int plh, int plw,
-                     const uint8_t *query_rgb, int qh, int qw, const uint8_t slot_of[256]);
+                     const uint8_t *query_rgb, int qh, int qw);
 
-/* Normalisation constants of the released model. S2 band order B2 B3 B4 B5 B6 B7 B8 B8A B11 B12; S1 VV, VH in dB. */
+/* Normalisation constants of the released model. HR (ImageNet's): of v/255, means, then standard deviations. S2 band order B2 B3 B4 B5 B6 B7 B8 B8A B11 B12; S1 VV, VH in dB. */
+extern const float sky_norm_rgb[2][3];
 extern const double sky_norm_s2_mean[10], sky_norm_s2_std[10], sky_norm_s1_mean[2], sky_norm_s1_std[2];
 
 #endif

@@ -103,6 +103,9 @@ struct sky_backend {
     int (*activate)(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_act act, sky_err *e);
     int (*cast)(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_err *e);
 
+    int (*normalise)(sky_dev *d, sky_tensor *y, const sky_tensor *x, float divide, const float *mean_std, sky_err *e);
+    int (*lookup)(sky_dev *d, sky_tensor *y, const sky_tensor *x, int64_t groups, const uint8_t *table, sky_err *e);
+
     int (*concat)(sky_dev *d, sky_tensor *y, const sky_tensor *x, int n, int axis, sky_err *e);             /* axis >= 0 */
     int (*slice)(sky_dev *d, sky_tensor *y, const sky_tensor *x, int axis, int64_t from, sky_err *e);       /* axis >= 0 */
     int (*take)(sky_dev *d, sky_tensor *y, const sky_tensor *x, const int64_t *index, sky_err *e);

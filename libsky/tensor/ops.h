@@ -67,6 +67,10 @@ sky_tensor sky_add_scaled(sky_ctx *c, sky_tensor x, sky_tensor g, sky_tensor z);
 sky_tensor sky_activate(sky_ctx *c, sky_tensor x, sky_act act);
 sky_tensor sky_softmax(sky_ctx *c, sky_tensor x, float scale);          /* softmax(scale*x) over the last dimension */
 sky_tensor sky_cast(sky_ctx *c, sky_tensor x, sky_dtype t);             /* F32 <-> BF16 */
+/* What pictures and labels are made of, on the device: F32 (x/divide - mean[c])/std[c], each step rounded, of x I16 [..,C]
+ * (mean_std: host [2,C]); and table[g][x] of x U8, g: which of `groups` equal parts of x (host [groups,256]). */
+sky_tensor sky_normalise(sky_ctx *c, sky_tensor x, float divide, const float *mean_std);
+sky_tensor sky_lookup(sky_ctx *c, sky_tensor x, int64_t groups, const uint8_t *table);
 sky_tensor sky_concat(sky_ctx *c, const sky_tensor *x, int n, int axis); /* axis may be negative */
 sky_tensor sky_slice(sky_ctx *c, sky_tensor x, int axis, int64_t from, int64_t n);
 /* Rows `index` (host array of n numbers) of the first dimension. */

@@ -58,6 +58,26 @@ sky_tensor sky_cast(sky_ctx *c, sky_tensor x, sky_dtype t)
     return SKY_RECORD(c, y, sky_back_cast, SKY_INPUTS(x));
 }
 
+sky_tensor sky_normalise(sky_ctx *c, sky_tensor x, float divide, const float *mean_std)
+{
+    if (c->err.code)
+        return sky_none;
+    if (!x.data || x.dtype != SKY_I16 || x.ndim < 1)
+        return sky_refuse(c, "normalise", "x I16[..,C]", "x", &x, NULL);
+    sky_tensor y = sky_new(c, SKY_F32, x.ndim, x.shape);
+    return SKY_RUN(c, normalise, y, &x, divide, mean_std);
+}
+
+sky_tensor sky_lookup(sky_ctx *c, sky_tensor x, int64_t groups, const uint8_t *table)
+{
+    if (c->err.code)
+        return sky_none;
+    if (!x.data || x.dtype != SKY_U8 || groups < 1 || sky_numel(&x) % groups)
+        return sky_refuse(c, "lookup", "x U8[..] in equal groups", "x", &x, NULL);
+    sky_tensor y = sky_new(c, SKY_U8, x.ndim, x.shape);
+    return SKY_RUN(c, lookup, y, &x, groups, table);
+}
+
 sky_tensor sky_halves_mean(sky_ctx *c, sky_tensor x)
 {
     if (c->err.code)

@@ -36,6 +36,24 @@ static void cast(run *r, const int64_t *s)
     sky_tensor y = result(r, s[2] ? SKY_F32 : SKY_BF16, 0, S(s[0], s[1]));
     CALL(r, cast, &y, &x);
 }
+static void normalise(run *r, const int64_t *s) /* rows, C */
+{
+    sky_tensor bits = bytes(r, "x", 256, S(s[0], 2 * s[1])), y = result(r, SKY_F32, 0, S(s[0], s[1])); /* pairs of bytes are any I16 */
+    float mean_std[2 * 16];
+    for (int i = 0; i < 2 * s[1]; i++)
+        mean_std[i] = 0.2f + 0.07f * (float)i;
+    bits.dtype = SKY_I16;
+    bits.shape[1] = s[1];
+    CALL(r, normalise, &y, &bits, 255.0f, mean_std);
+}
+static void lookup(run *r, const int64_t *s) /* groups, bytes of each */
+{
+    sky_tensor x = bytes(r, "x", 256, S(s[0], s[1])), y = result(r, SKY_U8, 0, S(s[0], s[1]));
+    uint8_t table[8 * 256];
+    for (int i = 0; i < 256 * s[0]; i++)
+        table[i] = (uint8_t)(i * 7 + i / 256);
+    CALL(r, lookup, &y, &x, s[0], table);
+}
 static void lerp(run *r, const int64_t *s)
 {
     sky_tensor x = rnd(r, "x", 1, 0, S(s[0], s[1])), y = rnd(r, "y", 1, 0, S(s[0], s[1]));
@@ -170,7 +188,7 @@ const op_case row_cases[] = {
     {"activate leaky", activate, {70, 132, SKY_ACT_LEAKY}}, {"activate gelu", activate, {70, 132, SKY_ACT_GELU}},
     {"activate_backward relu", activate_backward, {70, 133, SKY_ACT_RELU}}, {"activate_backward leaky", activate_backward, {7, 132, SKY_ACT_LEAKY, 1}},
     {"activate_backward gelu", activate_backward, {70, 132, SKY_ACT_GELU}}, {"activate_backward gelu add", activate_backward, {7, 33, SKY_ACT_GELU, 1}},
-    {"cast to bf16", cast, {71, 133}}, {"cast to bf16", cast, {8, 64}}, {"cast from bf16", cast, {71, 133, 1}}, {"lerp", lerp, {30, 33}}, {"fill", fill, {3, 333}},
+    {"cast to bf16", cast, {71, 133}}, {"cast to bf16", cast, {8, 64}}, {"cast from bf16", cast, {71, 133, 1}}, {"normalise", normalise, {701, 3}}, {"normalise", normalise, {1, 1}}, {"normalise", normalise, {33, 16}}, {"lookup", lookup, {3, 701}}, {"lookup", lookup, {8, 1}}, {"lerp", lerp, {30, 33}}, {"fill", fill, {3, 333}},
     {"halves_mean", halves_mean, {2, 7, 5, 33}}, {"halves_mean_backward", halves_mean_backward, {2, 7, 5, 33}}, {"halves_mean_backward add", halves_mean_backward, {2, 3, 5, 8, 1}},
     {"drop", drop, {5, 700, 7, 100}}, {"drop", drop, {1, 1, 1, 1}}, {"drop add", drop, {3, 512, 512, 1, 1}},
     {"concat", concat, {2, 70, 33, 65}}, {"concat", concat, {2, 70, 32, 64}}, {"concat bytes", concat, {2, 7, 3, 5, 1}}, {"concat middle", concat_middle, {3, 5, 37}},

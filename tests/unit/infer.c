@@ -89,14 +89,19 @@ static void hand_sentinel(float *to, const sky_sample *s, int s1)
 static int by_hand(bed *t, uint8_t *slots, const sky_sample *q, const sky_sample *p, const uint8_t slot_of[256], int s2, int s1)
 {
     static float hr[2 * PX * 3], x2[2 * CELLS * CELLS * 10], x1[2 * CELLS * CELLS * 2];
-    static uint8_t labels[2 * PX], mask[2];
+    static int16_t px[2 * PX * 3];
+    static uint8_t label[PX], labels[2 * PX], mask[2];
     uint8_t *a = NULL, *b = NULL, *l = NULL, flags[3] = {1, (uint8_t)s2, (uint8_t)s1};
     int h, w, bad = 0;
     sky_err e;
     bad |= sky_prep_rgb(&a, &h, &w, sky_sample_field(q, "hr"), &e) || sky_prep_rgb(&b, &h, &w, sky_sample_field(p, "hr"), &e) ||
            sky_prep_label(&l, &h, &w, sky_sample_field(p, "label"), &e);
     if (!bad)
-        sky_prep_canvas(hr, labels, mask, SIDE, b, 100, 120, l, 100, 120, a, 100, 120, slot_of);
+        sky_prep_canvas(px, label, mask, SIDE, b, 100, 120, l, 100, 120, a, 100, 120);
+    for (int i = 0; i < 2 * PX * 3; i++)
+        hr[i] = ((float)px[i] / 255.0f - sky_norm_rgb[0][i % 3]) / sky_norm_rgb[1][i % 3];
+    for (int i = 0; i < PX; i++)
+        labels[i] = slot_of[label[i]]; /* the query's half stays 0 */
     if (s2)
         hand_sentinel(x2, p, 0), hand_sentinel(x2 + CELLS * CELLS * 10, q, 0);
     if (s1)

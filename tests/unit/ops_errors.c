@@ -57,6 +57,8 @@ static void shapes(void)
     REFUSES("add_scaled: expected", sky_add_scaled(c, x, u, x));
     REFUSES("activate: expected", sky_activate(c, l, SKY_ACT_RELU));
     REFUSES("cast: expected", sky_cast(c, l, SKY_F32));
+    REFUSES("normalise: expected", sky_normalise(c, x, 255, (float[24]){0}));
+    REFUSES("lookup: expected", sky_lookup(c, l, 7, (uint8_t[7 * 256]){0}));
     REFUSES("cannot be joined along dimension 4", sky_concat(c, &x, 1, 4));
     REFUSES("(tensor 1)", sky_concat(c, (sky_tensor[]){x, NEW(2, 6, 7, 12)}, 2, -1));
     REFUSES("cannot be joined", sky_concat(c, NULL, 0, 0));

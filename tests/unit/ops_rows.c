@@ -124,6 +124,29 @@ static sky_tensor cast(sky_ctx *c, const int64_t *s, double *ref)
     return sky_cast(c, sky_cast(c, UP(x, s[0], s[1]), SKY_BF16), SKY_F32);
 }
 
+/* rows, C: a division and two steps, each rounded as it is here */
+static sky_tensor normalise(sky_ctx *c, const int64_t *s, double *ref)
+{
+    const int64_t n = s[0] * s[1];
+    float *x = whole(n, "x", 32767), *mean_std = rnd(2 * s[1], "mean", 0.4f, 0.5f);
+    int16_t *v = hold((size_t)n * sizeof *v);
+    for (int64_t i = 0; i < n; i++) {
+        v[i] = (int16_t)x[i];
+        if (ref)
+            ref[i] = (double)((x[i] / 255.0f - mean_std[i % s[1]]) / mean_std[s[1] + i % s[1]]);
+    }
+    return sky_normalise(c, sky_upload(c, SKY_I16, SHAPE(s[0], s[1]), v), 255, mean_std);
+}
+/* groups, bytes of each */
+static sky_tensor lookup(sky_ctx *c, const int64_t *s, double *ref)
+{
+    const int64_t n = s[0] * s[1];
+    uint8_t *x = bytes(n, "x", 256), *table = bytes(s[0] * 256, "table", 256);
+    for (int64_t i = 0; ref && i < n; i++)
+        ref[i] = table[i / s[1] * 256 + x[i]];
+    return sky_lookup(c, sky_upload(c, SKY_U8, SHAPE(s[0], s[1]), x), s[0], table);
+}
+
 /* B, h, w, C */
 static sky_tensor halves_mean(sky_ctx *c, const int64_t *s, double *ref)
 {
@@ -251,6 +274,7 @@ static const op_case cases[] = {
     {"activate none", activate, {7, 33, SKY_ACT_NONE}, 0, 0, 'b'}, {"activate relu", activate, {700, 133, SKY_ACT_RELU}, 0, 0, 'b'},
     {"activate leaky", activate, {700, 133, SKY_ACT_LEAKY}, 1e-7, 0, 'b'}, {"activate gelu", activate, {700, 133, SKY_ACT_GELU}, 1e-7, 8.5e-8 /* 5e-7 of |x| Q(|x|) <= 0.17 */, 'b'},
     {"cast", cast, {701, 133}, 0, 0, 'b'}, {"cast", cast, {1, 3}, 0, 0, 'b'},
+    {"normalise", normalise, {70001, 3}, 0, 0, 'b'}, {"normalise", normalise, {1, 1}, 0, 0, 'b'}, {"lookup", lookup, {3, 100003}, 0, 0, 'b'}, {"lookup", lookup, {1, 1}, 0, 0, 'b'},
     {"halves_mean", halves_mean, {2, 37, 5, 33}, 0, 0, 'b'}, {"halves_stack", halves_stack, {2, 37, 50, 35}, 0, 0, 'b'},
     {"concat last", concat, {2, 700, 33, 65, 2}, 0, 0, 'b'}, {"concat middle", concat, {3, 1, 9, 40000, 1}, 0, 0, 'b'}, {"concat large", concat, {3, 9000, 150, 131, 2}, 0, 0, 'b'},
     {"slice", slice, {3, 700, 65, 13, 501}, 0, 0, 'b'}, {"slice", slice, {1, 3, 1, 2, 1}, 0, 0, 'b'},
