@@ -253,17 +253,17 @@ gpu-check: ## everything that wants a real GPU, in one run with a report (DEVICE
 # Sources, the static libraries and their headers, golden files, and programs for a machine without nvcc. On that machine:
 # tar xf, make gpu-check.
 PACKAGE := skysense-gpu
+PREBUILT := $(patsubst %,$(BUILD)/static/tests/%,device_ops golden bench_model bench_device make-samples) $(patsubst %,$(BUILD)/static/bin/%,sky-infer sky-train)
 VENDOR  := zstd yaml jansson minizip png png16 z
 gpu-package: ## build/skysense-gpu.tar.gz: gpu-check for a machine without package manager and network
 	@rm -rf $(BUILD)/$(PACKAGE) && mkdir -p $(addprefix $(BUILD)/$(PACKAGE)/,vendor/include vendor/lib prebuilt shared)
 	@git archive HEAD | tar x -C $(BUILD)/$(PACKAGE) && git rev-parse --short HEAD >$(BUILD)/$(PACKAGE)/COMMIT
-	@$(MAKE) --no-print-directory -s BUILD=$(BUILD)/static STATIC=1 TOOLS="sky-infer" \
-	  $(patsubst %,$(BUILD)/static/tests/%,device_ops golden bench_model bench_device) $(BUILD)/static/bin/sky-infer
-	@cp $(patsubst %,$(BUILD)/static/tests/%,device_ops golden bench_model bench_device) $(BUILD)/static/bin/sky-infer $(BUILD)/$(PACKAGE)/prebuilt
+	@$(MAKE) --no-print-directory -s BUILD=$(BUILD)/static STATIC=1 TOOLS="sky-infer sky-train" $(PREBUILT)
+	@cp $(PREBUILT) $(BUILD)/$(PACKAGE)/prebuilt
 	@for l in $(VENDOR); do f=$$($(CC) -print-file-name=lib$$l.a); [ ! -f "$$f" ] || cp -L "$$f" $(BUILD)/$(PACKAGE)/vendor/lib; done
 	@for h in zstd.h zstd_errors.h yaml.h jansson.h jansson_config.h png.h pngconf.h pnglibconf.h zlib.h zconf.h minizip; do \
 	  for d in /usr/include /usr/include/$$($(CC) -print-multiarch); do [ ! -e $$d/$$h ] || cp -rL $$d/$$h $(BUILD)/$(PACKAGE)/vendor/include; done; done
-	@printf 'CPPFLAGS += -Ivendor/include\nLDFLAGS += -Lvendor/lib\nSTATIC = 1\nTOOLS = sky-pack sky-infer sky-score\n' >$(BUILD)/$(PACKAGE)/config.mk
+	@printf 'CPPFLAGS += -Ivendor/include\nLDFLAGS += -Lvendor/lib\nSTATIC = 1\nTOOLS = sky-pack sky-train sky-infer sky-score\n' >$(BUILD)/$(PACKAGE)/config.mk
 	@if [ -d ../shared/golden ]; then cp -r ../shared/golden ../shared/reference $(BUILD)/$(PACKAGE)/shared; fi
 	@tar czf $(BUILD)/$(PACKAGE).tar.gz -C $(BUILD) $(PACKAGE) && ls -l $(BUILD)/$(PACKAGE).tar.gz
 
