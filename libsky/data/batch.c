@@ -25,10 +25,11 @@ int sky_pp_host_open(sky_pp_host **out, const sky_incontext *s, int n, sky_err *
     o->s2 = sky_alloc(cells * (size_t)s2_channels * sizeof *o->s2);
     o->s1 = sky_alloc(cells * (size_t)s1_channels * sizeof *o->s1);
     b->labels = sky_alloc(px);
+    b->annotation = s->o.sparse > 0 ? sky_alloc(px) : NULL;
     b->anno_mask = sky_alloc(px / (128 * 128));
     b->flags = sky_alloc(3 * (size_t)n);
     b->id = sky_alloc((size_t)n * sizeof *b->id);
-    if (!b->hr || !o->s2 || !o->s1 || !b->labels || !b->anno_mask || !b->flags || !b->id) {
+    if (!b->hr || !o->s2 || !o->s1 || !b->labels || (s->o.sparse > 0 && !b->annotation) || !b->anno_mask || !b->flags || !b->id) {
         sky_pp_host_close(b);
         return sky_fail(e, SKY_ENOMEM, "out of memory for a batch of %d canvases of side %d", n, side);
     }
@@ -41,7 +42,7 @@ void sky_pp_host_close(sky_pp_host *b)
     struct owned *o = (struct owned *)b;
     if (!b)
         return;
-    sky_free(b->hr), sky_free(o->s2), sky_free(o->s1), sky_free(b->labels), sky_free(b->anno_mask), sky_free(b->flags), sky_free(b->id);
+    sky_free(b->hr), sky_free(o->s2), sky_free(o->s1), sky_free(b->labels), sky_free(b->annotation), sky_free(b->anno_mask), sky_free(b->flags), sky_free(b->id);
     sky_free(o);
 }
 
@@ -54,6 +55,8 @@ void sky_pp_host_fill(sky_pp_host *b, sky_incontext_item *const *it, int n)
     for (size_t i = 0; i < (size_t)n; i++) {
         memcpy(b->hr + i * px * 3, it[i]->hr, px * 3 * sizeof *b->hr);
         memcpy(b->labels + i * px, it[i]->labels, px);
+        if (b->annotation)
+            memcpy(b->annotation + i * px, it[i]->annotation, px);
         memcpy(b->anno_mask + i * (px / (128 * 128)), it[i]->anno_mask, px / (128 * 128));
         memcpy(b->flags + 3 * i, it[i]->flags, 3);
         b->id[i] = it[i]->id;

@@ -258,6 +258,22 @@ static int canvas_layer(float *dst, const work *k, int layer, const sky_normal *
     return rc;
 }
 
+/* What the model sees of the annotation. */
+static int show(work *k, sky_err *e)
+{
+    sky_incontext_item *it = k->it;
+    const int side = k->s->o.side;
+    const size_t px = 2 * (size_t)side * (size_t)side;
+    sky_draw d = sky_draw_make(k->seed, k->c.epoch, k->c.position, DRAW_SPARSE);
+    if (!(it->annotation = sky_alloc(px)))
+        return sky_fail(e, SKY_ENOMEM, "out of memory for an annotation of side %d", side);
+    if (sky_draw_range(&d, 0, 1) < k->s->o.sparse)
+        sky_incontext_thin(it->annotation, it->labels, it->anno_mask, 2 * side, side, &d);
+    else
+        memcpy(it->annotation, it->labels, px);
+    return SKY_OK;
+}
+
 static int draw_canvas(work *k, sky_err *e)
 {
     const sky_incontext *s = k->s;
@@ -286,7 +302,7 @@ static int draw_canvas(work *k, sky_err *e)
         it->labels[i] = slot_of[it->labels[i]];
     d = sky_draw_make(k->seed, k->c.epoch, k->c.position, DRAW_MASK);
     sky_mask_half(it->anno_mask, 2 * s->o.side / SKY_MASK_CELL, s->o.side / SKY_MASK_CELL, &d, s->o.half);
-    return rc;
+    return rc || s->o.sparse <= 0 ? rc : show(k, e);
 }
 
 int sky_incontext_make(const sky_incontext *s, uint64_t at, uint64_t attempt, sky_incontext_item **out, sky_err *e)
@@ -321,7 +337,7 @@ void sky_incontext_free(sky_incontext_item *it)
 {
     if (!it)
         return;
-    sky_free(it->hr), sky_free(it->s2), sky_free(it->s1), sky_free(it->labels), sky_free(it->anno_mask);
+    sky_free(it->hr), sky_free(it->s2), sky_free(it->s1), sky_free(it->labels), sky_free(it->annotation), sky_free(it->anno_mask);
     for (int i = 0; i < SKY_CONTEXT; i++)
         sky_free(it->name[i]);
     sky_free(it);

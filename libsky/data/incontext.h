@@ -3,8 +3,8 @@
  *
  * Items are (data set, class) pairs (data/order.h). For an item: eight samples; of each a window of side x side around a pixel of the
  * class, a crop of area 0.8..1, a flip; classes that all eight hold get distinct random slots 1..vocab, the rest slot
- * 0; joined two wide and four high; a crop of area 0.3..1 resized to the canvas; half of the cells hidden. All decisions are
- * Philox draws of (seed, epoch, position): data/draw.h.
+ * 0; joined two wide and four high; a crop of area 0.3..1 resized to the canvas; half of the cells hidden. Beyond the published
+ * sampler, the shown annotation can be thinned to patches (sparse), as prompts drawn by hand are. All decisions are Philox draws of (seed, epoch, position): data/draw.h.
  *
  * A modality counts as present when all eight samples have it (the published code takes the last one's word, and
  * shows the network black pictures as data). Invalid pixels (NaN, nodata) are 0 before resizing and normalisation. */
@@ -37,6 +37,7 @@ typedef struct {
     int s2_channels, s1_channels; /* of the model; 0: it has none and the field is not read */
     const char *hr, *s2, *s1; /* fields; NULL: "hr", "s2", "s1" */
     double half;            /* how often the lower half is hidden [0.3] */
+    double sparse;          /* how often the annotation is thinned: of each class 1..4 discs of radius 2..side/8+1 stay [0] */
     uint64_t repeat;        /* items per pair and epoch [2000] */
     const sky_normal *s2_normal, *s1_normal; /* NULL: the released model's */
     const sky_incontext_set *set; /* exceptions */
@@ -49,6 +50,7 @@ typedef struct {
     float *hr;              /* [2*side,side,3] normalised; absent: zeros, normalised */
     float *s2, *s1;         /* [2*side/32,side/32,channels]; NULL without channels */
     uint8_t *labels;        /* [2*side,side] slots */
+    uint8_t *annotation;    /* what the model is shown of them, the same shape; NULL unless sparse > 0 */
     uint8_t *anno_mask;     /* [2*side/128,side/128], 1: hidden; half of them, rounded down */
     uint8_t flags[3];       /* hr, s2, s1 */
     uint64_t id;            /* the position, which names the item's random decisions in the model too */
@@ -75,6 +77,7 @@ typedef struct {
     int s2_channels, s1_channels;
     float *hr, *s2, *s1;    /* [n,h,w,3], [n,h/32,w/32,C]; s2, s1 NULL when no item has the modality */
     uint8_t *labels, *anno_mask, *flags; /* [n,h,w], [n,h/128,w/128], [n,3] */
+    uint8_t *annotation;    /* [n,h,w]; NULL: labels */
     uint64_t *id;           /* [n] */
 } sky_pp_host;
 /* Room for n items of s. */

@@ -42,6 +42,7 @@ static int open_source(pretrain *p, source *s, const sky_names *patterns, const 
     o.s2_channels = m->s2_channels;
     o.s1_channels = m->s1_channels;
     o.half = p->r->augment.half_mask;
+    o.sparse = p->r->augment.sparse;
     o.repeat = (uint64_t)p->r->data.repeat;
     o.set = sky_incontext_published;
     o.nsets = (int)(sizeof sky_incontext_published / sizeof *sky_incontext_published);
@@ -142,6 +143,8 @@ static int run(pretrain *p, sky_ctx *c, int training, sky_fit_pass *out, sky_err
     if (c->dry || h->s1)
         b.s1 = sky_upload(c, SKY_F32, 4, (int64_t[]){n, 2 * cells, cells, h->s1_channels}, h->s1);
     b.labels = sky_upload(c, SKY_U8, 3, (int64_t[]){n, 2 * side, side}, h->labels);
+    if (h->annotation)
+        b.annotation = sky_upload(c, SKY_U8, 3, (int64_t[]){n, 2 * side, side}, h->annotation);
     b.anno_mask = sky_upload(c, SKY_U8, 3, (int64_t[]){n, 2 * side / 128, side / 128}, h->anno_mask);
     sky_pp_opts o = {.batch_stats = training, .want_losses = 1, .no_argmax = 1};
     sky_pp_out y;

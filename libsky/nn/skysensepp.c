@@ -117,16 +117,21 @@ static void check_input(pass *p)
         sky_ctx_fail(p->c, SKY_EUSAGE, "hr: expected F32 [batch,2*width,width,%d] with a width that is a multiple of %d", g->hr_channels, MASK_CELL);
     else if (!SHAPED(&b->labels, SKY_U8, n, h, w))
         sky_ctx_fail(p->c, SKY_EUSAGE, "labels: expected U8 of the same height and width as hr");
+    else if (b->annotation.data && !SHAPED(&b->annotation, SKY_U8, n, h, w))
+        sky_ctx_fail(p->c, SKY_EUSAGE, "annotation: expected U8 of the same height and width as hr");
     else if (!SHAPED(&b->anno_mask, SKY_U8, n, h / MASK_CELL, w / MASK_CELL))
         sky_ctx_fail(p->c, SKY_EUSAGE, "anno_mask: expected U8, one cell per %dx%d pixels of hr", MASK_CELL, MASK_CELL);
     else if ((b->s2.data && b->t2 != 1) || (b->s1.data && b->t1 != 1))
         sky_ctx_fail(p->c, SKY_EUSAGE, "%d and %d Sentinel dates: this model takes one", b->t2, b->t1);
 }
 
+/* The slots the annotation tokens are made of. */
+static sky_tensor shown(const pass *p) { return p->b->annotation.data ? p->b->annotation : p->b->labels; }
+
 static void encode_hr(pass *p)
 {
     sky_mark k = sky_mark_get(p->c);
-    sky_nn_annotation a = {p->b->labels, p->b->anno_mask};
+    sky_nn_annotation a = {shown(p), p->b->anno_mask};
     sky_tensor t[5];
     sky_nn_swin_forward(p->c, &p->m->hr, p->b->hr, &a, t, &p->tap);
     t[4] = t[0];
@@ -144,7 +149,7 @@ static void encode_hr(pass *p)
 /* The label of pixel (15,15) of every 32x32 cell: [B,H/32,W/32] */
 static sky_tensor small_labels(pass *p)
 {
-    sky_tensor x = SKY_RESHAPE(p->c, p->b->labels, p->n, p->h / CELL, CELL, p->w / CELL, CELL);
+    sky_tensor x = SKY_RESHAPE(p->c, shown(p), p->n, p->h / CELL, CELL, p->w / CELL, CELL);
     x = sky_slice(p->c, sky_slice(p->c, x, 2, 15, 1), 4, 15, 1);
     return SKY_RESHAPE(p->c, x, p->n, p->h / CELL, p->w / CELL);
 }

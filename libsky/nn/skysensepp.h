@@ -17,6 +17,7 @@ typedef struct {
     sky_tensor s2, s1;    /* F32 [B*T,H/32,W/32,C], date index fastest; sky_none when absent from the whole batch */
     int t2, t1;           /* dates (1 in the released setup) */
     sky_tensor labels;    /* U8 [B,H,W] vocabulary slots 0..vocab */
+    sky_tensor annotation; /* U8 [B,H,W] what is shown of them; sky_none: all */
     sky_tensor anno_mask; /* U8 [B,H/128,W/128], 1 = hidden */
     const uint8_t *flags; /* host [B*3]: hr, s2, s1 present */
 } sky_pp_batch;

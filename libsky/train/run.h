@@ -41,7 +41,7 @@ typedef struct {
     struct { sky_names train, val; int64_t side, repeat, prefetch; } data;
     struct { sky_reals mean, std; } normalise[3]; /* hr, s2, s1 */
     struct {
-        double flip, half_mask;      /* of segmentation, of pretraining */
+        double flip, half_mask, sparse; /* of segmentation, of pretraining, of pretraining */
         int64_t crop, crop_tries; /* of segmentation: side of the crop */
         double class_max;
     } augment;

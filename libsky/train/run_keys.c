@@ -44,6 +44,7 @@ const sky_run_key sky_run_keys[] = {
 
     REAL("augment.flip", augment.flip, 0, 1),
     REAL("augment.half_mask", augment.half_mask, 0, 1),
+    REAL("augment.sparse", augment.sparse, 0, 1),
     INT("augment.crop", augment.crop, 1, 65536),
     INT("augment.crop_tries", augment.crop_tries, 1, 1000),
     REAL("augment.class_max", augment.class_max, 0, 1),

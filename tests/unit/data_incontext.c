@@ -299,9 +299,58 @@ static void bad(void)
     made_close(&m);
 }
 
+/* Thinned annotation: the same item in all else; some of each slot that is shown stays where it was, and nothing else does. */
+static void sparse(void)
+{
+    made m;
+    sky_err e = {0};
+    const sky_roll_opts all = {0};
+    sky_incontext_opts o = options();
+    sky_incontext *s[3] = {0}; /* never, always, half of the time */
+    sky_incontext_item *it[3] = {0};
+    sky_pp_host *h = NULL;
+    int ok = !made_open(&m, NULL, N, N, 1, &all, NULL, &e), same = 1, inside = 1, every = 1, fewer = 1, whole = 0;
+    for (int i = 0; i < 3; i++) {
+        o.sparse = i == 1 ? 1 : i == 2 ? 0.5 : 0;
+        ok = ok && !sky_incontext_open(&s[i], m.r, &o, &e);
+    }
+    for (int i = 0; ok && i < 2 * ITEMS; i++) {
+        int kept[256] = {0}, shown[256] = {0}, all_kept = 0, all_shown = 0;
+        for (int k = 0; k < 3; k++)
+            ok = ok && !sky_incontext_make(s[k], (uint64_t)i, 0, &it[k], &e);
+        for (int k = 0; ok && k < PX; k++) {
+            const int label = it[1]->labels[k], left = it[1]->annotation[k];
+            inside &= !left || left == label;
+            kept[left]++;
+            shown[label] += !it[1]->anno_mask[k / SIDE / 128];
+        }
+        for (int k = 1; ok && k < 256; k++) {
+            every &= !shown[k] || kept[k] > 0;
+            all_kept += kept[k], all_shown += shown[k];
+        }
+        fewer &= !all_shown || all_kept < all_shown;
+        same = same && ok && same_item(it[0], it[1]) && same_item(it[0], it[2]) && !it[0]->annotation;
+        whole += ok && !memcmp(it[2]->annotation, it[2]->labels, PX);
+        for (int k = 0; k < 3 && i + 1 < 2 * ITEMS; k++)
+            sky_incontext_free(it[k]);
+    }
+    OK(ok && same, "thinning changes nothing else of an item %s", e.msg);
+    OK(ok && inside && every && fewer, "of every slot shown some pixels stay, where they were, and not all");
+    OK(whole > 0 && whole < 2 * ITEMS, "half of the time: %d of %d items whole", whole, 2 * ITEMS);
+    ok = ok && !sky_pp_host_open(&h, s[1], 1, &e);
+    if (ok)
+        sky_pp_host_fill(h, &it[1], 1);
+    OK(ok && h->annotation && !memcmp(h->annotation, it[1]->annotation, PX) && !memcmp(h->labels, it[1]->labels, PX), "a batch has both %s", e.msg);
+    sky_pp_host_close(h);
+    for (int i = 0; i < 3; i++)
+        sky_incontext_free(it[i]), sky_incontext_close(s[i]);
+    made_close(&m);
+}
+
 int main(void)
 {
     deterministic();
+    sparse();
     labels_on_pixels();
     sentinel();
     windows();

@@ -15,12 +15,13 @@ typedef struct {
     sky_ctx c;
     sky_config cfg;
     sky_dtype dtype;
+    const char *labels, *annotation; /* names of the generated slots; annotation NULL: none given */
 } bed;
 
 static int set_up(bed *t, sky_dtype dtype, int threads)
 {
     sky_err e = {0};
-    *t = (bed){.dtype = dtype};
+    *t = (bed){.dtype = dtype, .labels = "labels"};
     int ok = sky_config_load(&t->cfg, "tiny", &e) == 0 && sky_pp_open(&t->m, &t->cfg, &e) == 0 && sky_ctx_open(&t->c, "cpu", threads, &e) == 0 &&
              sky_params_seed(sky_pp_params(t->m), "", dtype, 1, &e) == 0;
     if (!ok)
@@ -72,7 +73,9 @@ static float *forward(bed *t, const uint8_t *flags, int64_t from, int64_t n, con
             b.s2 = image(&t->c, "s2", n, H / 32, W / 32, 10, from);
         if (has1 || o->encode_absent)
             b.s1 = image(&t->c, "s1", n, H / 32, W / 32, 2, from);
-        b.labels = bytes(&t->c, "labels", n, H, W, C, from);
+        b.labels = bytes(&t->c, t->labels, n, H, W, C, from);
+        if (t->annotation)
+            b.annotation = bytes(&t->c, t->annotation, n, H, W, C, from);
         b.anno_mask = bytes(&t->c, "mask", n, H / 128, W / 128, 2, from);
         sky_pp_out r;
         if (sky_pp_forward(t->m, &t->c, &b, o, &r, e)) {
@@ -132,6 +135,23 @@ static void class_map(void)
     tear_down(&t);
 }
 
+/* What is shown makes the logits, not what the loss compares with. */
+static void annotation(void)
+{
+    bed t;
+    sky_err e = {0};
+    const int64_t n = B * (H / 4) * (W / 4) * C;
+    OK(set_up(&t, SKY_F32, 2), "set up");
+    float *plain = forward(&t, all_on, 0, B, &(sky_pp_opts){0}, NULL, &e);
+    t.labels = "others", t.annotation = "labels";
+    float *shown = forward(&t, all_on, 0, B, &(sky_pp_opts){0}, NULL, &e);
+    t.labels = "labels", t.annotation = "others";
+    float *others = forward(&t, all_on, 0, B, &(sky_pp_opts){0}, NULL, &e);
+    OK(same(plain, shown, n) && others && !same(plain, others, n), "the annotation is what is shown, labels only where there is none %s", e.msg);
+    sky_free(plain), sky_free(shown), sky_free(others);
+    tear_down(&t);
+}
+
 static void new_values_count(void)
 {
     bed t;
@@ -173,6 +193,7 @@ int main(void)
     absent_is_not_encoded(SKY_BF16, mixed, "bf16, mixed flags");
     absent_is_not_encoded(SKY_F32, all_on, "f32, all present");
     class_map();
+    annotation();
     new_values_count();
     refused();
     return END();
