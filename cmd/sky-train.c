@@ -103,7 +103,7 @@ static int transfer(tool *t, sky_params *ps, sky_err *e)
     const char *prefix = t->run.start.prefix;
     sky_transfer_opts o = {.from = prefix ? prefix : "", .to = prefix ? "backbone." : "", .source_bands = t->run.start.bands.v,
                            .bands = t->run.segment.bands.v, .cfg = &t->run.model, .note = say_line, .arg = t};
-    int rc = sky_params_init(ps, (uint64_t)t->run.seed, t->cli->threads, e);
+    int rc = sky_params_init(ps, t->run.start.init, (uint64_t)t->run.seed, t->cli->threads, e);
     if (!rc)
         rc = sky_weights_open(&t->weights, t->run.start.from, e);
     if (!rc && (rc = sky_transfer(ps, t->weights, &o, e)) < 0)
@@ -124,7 +124,7 @@ static int start_weights(tool *t, sky_err *e)
         return load_all(t, t->from.weights, e);
     sky_params *ps = t->task->ops->params(t->task);
     if (!t->run.start.from)
-        return sky_params_init(ps, (uint64_t)t->run.seed, t->cli->threads, e);
+        return sky_params_init(ps, t->run.start.init, (uint64_t)t->run.seed, t->cli->threads, e);
     return t->run.task == SKY_TASK_SEGMENT ? transfer(t, ps, e) : load_all(t, t->run.start.from, e);
 }
 

@@ -123,7 +123,8 @@ typedef struct {
     sky_incontext_item *it;
     float *joined[LAYERS]; /* planes [c, 4n, 2n], n = side or side/32 */
     uint8_t *label;        /* class values [4*side, 2*side] */
-    uint8_t kept[32];      /* classes in all samples so far */
+    int sparse;            /* the annotation is thinned */
+    uint8_t kept[32];      /* classes in all samples so far, or in any */
 } work;
 
 static int part_side(const sky_incontext *s, int layer) { return layer == LAYER_HR ? s->o.side : s->o.side / SKY_CELL; }
@@ -136,7 +137,7 @@ static int open_work(work *k, sky_err *e)
         const size_t n = (size_t)part_side(k->s, i);
         ok &= !k->s->channels[i] || (k->joined[i] = sky_calloc((size_t)k->s->channels[i] * 8 * n * n, sizeof(float)));
     }
-    memset(k->kept, 255, sizeof k->kept);
+    memset(k->kept, k->s->o.any_class ? 0 : 255, sizeof k->kept);
     return ok ? SKY_OK : sky_fail(e, SKY_ENOMEM, "out of memory for a canvas of side %d", k->s->o.side);
 }
 
@@ -210,7 +211,7 @@ static int add_sample(work *k, int number, uint64_t sample, sky_err *e)
     for (int i = 0; i < LAYERS; i++)
         k->it->flags[i] &= p.layer[i].px != NULL;
     for (int i = 0; i < 32; i++)
-        k->kept[i] &= p.seen[i];
+        k->kept[i] = (uint8_t)(s->o.any_class ? k->kept[i] | p.seen[i] : k->kept[i] & p.seen[i]);
     sky_context_part_free(&p);
     sky_sample_free(&x);
     return rc;
@@ -218,7 +219,7 @@ static int add_sample(work *k, int number, uint64_t sample, sky_err *e)
 
 /* ---- the canvas -------------------------------------------------------------------------------------------------------------- */
 
-/* Classes that all samples hold, the item's among them, each in a slot of its own: the first of a shuffle of 1..vocab. */
+/* Each class kept, the item's among them, in a slot of its own: the first of a shuffle of 1..vocab. */
 static int draw_slots(uint8_t slot_of[256], const work *k, sky_err *e)
 {
     uint8_t slot[256];
@@ -264,10 +265,10 @@ static int show(work *k, sky_err *e)
     sky_incontext_item *it = k->it;
     const int side = k->s->o.side;
     const size_t px = 2 * (size_t)side * (size_t)side;
-    sky_draw d = sky_draw_make(k->seed, k->c.epoch, k->c.position, DRAW_SPARSE);
+    sky_draw d = sky_draw_make(k->seed, k->c.epoch, k->c.position, DRAW_PATCHES);
     if (!(it->annotation = sky_alloc(px)))
         return sky_fail(e, SKY_ENOMEM, "out of memory for an annotation of side %d", side);
-    if (sky_draw_range(&d, 0, 1) < k->s->o.sparse)
+    if (k->sparse)
         sky_incontext_thin(it->annotation, it->labels, it->anno_mask, 2 * side, side, &d);
     else
         memcpy(it->annotation, it->labels, px);
@@ -318,6 +319,8 @@ int sky_incontext_make(const sky_incontext *s, uint64_t at, uint64_t attempt, sk
     k.it->cls = pair->cls;
     k.it->dataset = pair->dataset;
     memset(k.it->flags, 1, sizeof k.it->flags);
+    sky_draw d = sky_draw_make(k.seed, c.epoch, c.position, DRAW_SPARSE);
+    k.sparse = sky_draw_range(&d, 0, 1) < s->o.sparse;
     sky_order_members(s->o.seed, pair, c, attempt, number, SKY_CONTEXT);
     int rc = open_work(&k, e);
     for (int i = 0; !rc && i < SKY_CONTEXT; i++)

@@ -4,7 +4,8 @@
  * Items are (data set, class) pairs (data/order.h). For an item: eight samples; of each a window of side x side around a pixel of the
  * class, a crop of area 0.8..1, a flip; classes that all eight hold get distinct random slots 1..vocab, the rest slot
  * 0; joined two wide and four high; a crop of area 0.3..1 resized to the canvas; half of the cells hidden. Beyond the published
- * sampler, the shown annotation can be thinned to patches (sparse), as prompts drawn by hand are. All decisions are Philox draws of (seed, epoch, position): data/draw.h.
+ * sampler, classes that any of the eight holds can get slots, and the shown annotation can be thinned to patches, as prompts drawn by
+ * hand are. All decisions are Philox draws of (seed, epoch, position): data/draw.h.
  *
  * A modality counts as present when all eight samples have it (the published code takes the last one's word, and
  * shows the network black pictures as data). Invalid pixels (NaN, nodata) are 0 before resizing and normalisation. */
@@ -37,7 +38,8 @@ typedef struct {
     int s2_channels, s1_channels; /* of the model; 0: it has none and the field is not read */
     const char *hr, *s2, *s1; /* fields; NULL: "hr", "s2", "s1" */
     double half;            /* how often the lower half is hidden [0.3] */
-    double sparse;          /* how often the annotation is thinned: of each class 1..4 discs of radius 2..side/8+1 stay [0] */
+    int any_class;          /* slots for classes that any of the eight samples holds, not only for those that all hold */
+    double sparse;          /* how often the annotation is thinned: of each class 1..4 discs stay, their radius up to 4..side [0] */
     uint64_t repeat;        /* items per pair and epoch [2000] */
     const sky_normal *s2_normal, *s1_normal; /* NULL: the released model's */
     const sky_incontext_set *set; /* exceptions */

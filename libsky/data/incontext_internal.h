@@ -10,7 +10,7 @@ enum { SKY_CELL = 32, SKY_MASK_CELL = 128 };      /* canvas pixels per Sentinel 
 enum { SKY_COLUMNS = 2, SKY_ROWS = 4 };           /* of the eight samples; the left column is filled first */
 enum { LAYER_HR, LAYER_S2, LAYER_S1, LAYERS };
 /* Streams of random decisions: of the item, and of its k-th sample from DRAW_SAMPLE on. */
-enum { DRAW_SLOTS = 32, DRAW_CANVAS, DRAW_MASK, DRAW_SAMPLE, DRAW_SPARSE = DRAW_SAMPLE + SKY_CONTEXT };
+enum { DRAW_SLOTS = 32, DRAW_CANVAS, DRAW_MASK, DRAW_SAMPLE, DRAW_SPARSE = DRAW_SAMPLE + SKY_CONTEXT, DRAW_PATCHES };
 
 struct sky_incontext {
     const sky_roll *r;
@@ -36,7 +36,8 @@ void sky_context_part_free(sky_context_part *p);
 /* The exception for this data set; NULL: none. */
 const sky_incontext_set *sky_context_set(const sky_incontext *s, const char *dataset);
 
-/* incontext_sparse.c: of each slot shown (mask 0) in label [h,w], 1..4 discs of radius 2..w/8+1 stay; the rest of `to` is 0. */
+/* incontext_sparse.c: of each slot shown (mask 0) in label [h,w], 1..4 discs of radius 2..R stay, R log-uniform in 4..w; the
+ * rest of `to` is 0. From a few dots to nearly everything: dense items teach what the sparse ones then need. */
 void sky_incontext_thin(uint8_t *to, const uint8_t *label, const uint8_t *mask, int h, int w, sky_draw *d);
 
 #endif

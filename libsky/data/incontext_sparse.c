@@ -2,6 +2,7 @@
 #include "base/mem.h"
 #include "data/incontext_internal.h"
 
+#include <math.h>
 #include <string.h>
 
 enum { PATCHES = 4 }; /* of a class, at most */
@@ -45,11 +46,12 @@ void sky_incontext_thin(uint8_t *to, const uint8_t *label, const uint8_t *mask, 
 {
     const thinning t = {to, label, mask, h, w};
     int64_t count[256];
+    const int most = (int)(4 * pow(w / 4.0, sky_draw_range(d, 0, 1)));
     memset(to, 0, (size_t)h * (size_t)w);
     count_shown(count, &t);
     for (int slot = 1; slot < 256; slot++)
         for (int n = count[slot] ? 1 + (int)sky_draw_below(d, PATCHES) : 0; n > 0; n--) {
             const int64_t at = nth_shown(&t, slot, (int64_t)sky_draw_below(d, (uint64_t)count[slot]));
-            keep_disc(&t, slot, (int)(at / w), (int)(at % w), 2 + (int)sky_draw_below(d, (uint64_t)w / 8));
+            keep_disc(&t, slot, (int)(at / w), (int)(at % w), 2 + (int)sky_draw_below(d, (uint64_t)most - 1));
         }
 }

@@ -42,6 +42,7 @@ static int open_source(pretrain *p, source *s, const sky_names *patterns, const 
     o.s2_channels = m->s2_channels;
     o.s1_channels = m->s1_channels;
     o.half = p->r->augment.half_mask;
+    o.any_class = p->r->augment.any_class;
     o.sparse = p->r->augment.sparse;
     o.repeat = (uint64_t)p->r->data.repeat;
     o.set = sky_incontext_published;

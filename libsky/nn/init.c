@@ -15,6 +15,10 @@
  *                 completion, and before a batch norm  normal, sqrt(2 / fan_out)          (Kaiming)
  *                 others (patches, head_s2, head_s1)   normal, sqrt(2 / fan_in)
  *
+ * SKY_INIT_WIDTH instead gives matrices 1 / sqrt(inputs) (LeCun et al., Efficient BackProp, 1998) and vocabulary_token 0.5. At the
+ * published widths 0.02 is near that; 20 inputs times 0.02 leave the annotation and the attentions next to no signal, and
+ * the nano model learned to copy annotations twice as slowly.
+ *
  * The original's "truncated normal" is cut at +-2, a hundred deviations: it is the normal distribution. Its Swin backbone
  * is always loaded and names no values of its own; it gets those of the other transformers, as Swin V2 was published. */
 #include "nn/init.h"
@@ -43,7 +47,7 @@ static sky_init conv_rule(const char *name, const int64_t *shape)
     return normal(sqrt(2 / fan_in));
 }
 
-sky_init sky_init_rule(const char *name, int ndim, const int64_t *shape)
+sky_init sky_init_rule(sky_init_scheme s, const char *name, int ndim, const int64_t *shape)
 {
     const char *dot = strrchr(name, '.'), *last = dot ? dot + 1 : name;
     size_t n = strlen(last);
@@ -63,7 +67,11 @@ sky_init sky_init_rule(const char *name, int ndim, const int64_t *shape)
         return normal(1);
     if (!strcmp(last, "weight") && ndim == 1)
         return value(1);
-    return ndim == 4 ? conv_rule(name, shape) : normal(0.02);
+    if (ndim == 4)
+        return conv_rule(name, shape);
+    if (s == SKY_INIT_WIDTH && ndim == 2)
+        return normal(!strcmp(last, "vocabulary_token") ? 0.5 : 1 / sqrt((double)shape[1]));
+    return normal(0.02);
 }
 
 /* Four numbers per block: two pairs by Box and Muller. */
@@ -98,6 +106,7 @@ void sky_init_values(float *dst, const sky_init *r, uint64_t seed, const char *n
 typedef struct {
     sky_params *ps;
     uint64_t seed;
+    sky_init_scheme scheme;
 } job;
 
 static void init_one(void *arg, int64_t i, int thread)
@@ -105,11 +114,11 @@ static void init_one(void *arg, int64_t i, int thread)
     (void)thread;
     job *j = arg;
     sky_param *p = &j->ps->v[i];
-    sky_init r = sky_init_rule(p->name, p->slot->ndim, p->slot->shape);
+    sky_init r = sky_init_rule(j->scheme, p->name, p->slot->ndim, p->slot->shape);
     sky_init_values(p->own, &r, j->seed, p->name, 0, (uint64_t)sky_numel(p->slot));
 }
 
-int sky_params_init(sky_params *ps, uint64_t seed, int threads, sky_err *e)
+int sky_params_init(sky_params *ps, sky_init_scheme s, uint64_t seed, int threads, sky_err *e)
 {
     sky_pool *pool = NULL;
     int rc = ps->placed ? sky_fail(e, SKY_EUSAGE, "starting values: the parameters are on a device already") : sky_pool_open(&pool, threads, e);
@@ -122,7 +131,7 @@ int sky_params_init(sky_params *ps, uint64_t seed, int threads, sky_err *e)
         if (!p->own)
             rc = sky_fail(e, SKY_ENOMEM, "%s: out of memory", p->name);
     }
-    job j = {.ps = ps, .seed = seed};
+    job j = {.ps = ps, .scheme = s, .seed = seed};
     if (!rc)
         sky_pool_for(pool, ps->n, init_one, &j);
     sky_pool_close(pool);

@@ -10,11 +10,13 @@ typedef struct {
     sky_init_kind kind;
     double a; /* VALUE: that; NORMAL: standard deviation; UNIFORM: -a..a */
 } sky_init;
-sky_init sky_init_rule(const char *name, int ndim, const int64_t *shape);
+/* Deviations of matrices and vocabulary tokens: the published ones, or by width, for models much narrower than that. */
+typedef enum { SKY_INIT_PUBLISHED, SKY_INIT_WIDTH } sky_init_scheme;
+sky_init sky_init_rule(sky_init_scheme s, const char *name, int ndim, const int64_t *shape);
 /* Elements from..from+n-1. */
 void sky_init_values(float *dst, const sky_init *r, uint64_t seed, const char *name, uint64_t from, uint64_t n);
 
 /* Every parameter, in F32, in memory of its own. Values loaded before are dropped first. */
-int sky_params_init(sky_params *ps, uint64_t seed, int threads, sky_err *e) SKY_MUST_USE;
+int sky_params_init(sky_params *ps, sky_init_scheme s, uint64_t seed, int threads, sky_err *e) SKY_MUST_USE;
 
 #endif

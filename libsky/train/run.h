@@ -37,11 +37,13 @@ typedef struct {
     int recompute;       /* activations are computed again in backward instead of being kept */
     int skip_nonfinite;  /* 0: stop */
 
-    struct { const char *from, *prefix; sky_names bands; } start;
+    struct { const char *from, *prefix; sky_names bands; int init; /* sky_init_scheme */ } start;
     struct { sky_names train, val; int64_t side, repeat, prefetch; } data;
     struct { sky_reals mean, std; } normalise[3]; /* hr, s2, s1 */
     struct {
-        double flip, half_mask, sparse; /* of segmentation, of pretraining, of pretraining */
+        double flip;                 /* of segmentation; in pretraining a half */
+        double half_mask, sparse;    /* of pretraining */
+        int any_class;
         int64_t crop, crop_tries; /* of segmentation: side of the crop */
         double class_max;
     } augment;

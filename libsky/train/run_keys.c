@@ -26,6 +26,7 @@ const sky_run_key sky_run_keys[] = {
     WORD("nonfinite", skip_nonfinite, "stop", "skip"),
 
     STR("start.from", start.from),
+    WORD("start.init", start.init, "published", "width"),
     STR("start.prefix", start.prefix),
     NAMES("start.bands", start.bands, SKY_RUN_BANDS),
 
@@ -44,6 +45,7 @@ const sky_run_key sky_run_keys[] = {
 
     REAL("augment.flip", augment.flip, 0, 1),
     REAL("augment.half_mask", augment.half_mask, 0, 1),
+    BOOL("augment.any_class", augment.any_class),
     REAL("augment.sparse", augment.sparse, 0, 1),
     INT("augment.crop", augment.crop, 1, 65536),
     INT("augment.crop_tries", augment.crop_tries, 1, 1000),

@@ -121,7 +121,7 @@ static int set_up(bench *b, const char *size, sky_dtype dtype, int recompute, in
     if (!rc)
         rc = sky_pp_open(&b->m, &b->cfg, e);
     if (!rc)
-        rc = sky_params_init(sky_pp_params(b->m), 1, threads, e);
+        rc = sky_params_init(sky_pp_params(b->m), SKY_INIT_PUBLISHED, 1, threads, e);
     if (!rc)
         rc = sky_tape_open(&b->tape, e);
     if (!rc)

@@ -177,7 +177,7 @@ static void open_all(trainer *t, const char *size, int threads)
     memset(t->flags, 1, (size_t)(3 * t->n));
     must(sky_ctx_open(&t->c, "cpu", threads, &e));
     must(sky_pp_open(&t->m, &t->cfg, &e));
-    must(sky_params_init(sky_pp_params(t->m), 1, 0, &e));
+    must(sky_params_init(sky_pp_params(t->m), SKY_INIT_PUBLISHED, 1, 0, &e));
     must(sky_tape_open(&t->tape, &e));
     open_state(t);
     t->sync = (sky_sync){t->k, t->k->ranks, sky_comm_sum_tensor};

@@ -10,7 +10,7 @@
 
 static void is(const char *name, int ndim, const int64_t *shape, sky_init_kind kind, double a)
 {
-    sky_init r = sky_init_rule(name, ndim, shape);
+    sky_init r = sky_init_rule(SKY_INIT_PUBLISHED, name, ndim, shape);
     OK(r.kind == kind && fabs(r.a - a) <= 1e-15, "%s: %d, %g", name, (int)r.kind, r.a);
 }
 
@@ -35,6 +35,10 @@ static void rules(void)
     is("head_rec_hr.bottleneck.conv.weight", 4, (int64_t[]){16, 96, 3, 3}, SKY_INIT_NORMAL, sqrt(2.0 / 144));
     is("head_rec_hr.bottleneck.bn.running_var", 1, (int64_t[]){16}, SKY_INIT_VALUE, 1);
     is("head_rec_hr.conv_seg.weight", 4, (int64_t[]){17, 16, 1, 1}, SKY_INIT_NORMAL, 0.01);
+    const int64_t matrix[2] = {24, 16}, conv[4] = {64, 24, 1, 1};
+    OK(sky_init_rule(SKY_INIT_WIDTH, "a.qkv.weight", 2, matrix).a == 0.25 && sky_init_rule(SKY_INIT_WIDTH, "a.vocabulary_token", 2, matrix).a == 0.5 &&
+           sky_init_rule(SKY_INIT_WIDTH, "head_s2.decoder.0.weight", 4, conv).a == sqrt(2.0 / 24),
+       "by width: matrices and vocabulary, nothing else");
     is("neck.lateral_convs.0.conv.weight", 4, (int64_t[]){20, 24, 1, 1}, SKY_INIT_UNIFORM, sqrt(6.0 / 44));
     is("decode_head.conv_seg.bias", 1, (int64_t[]){17}, SKY_INIT_VALUE, 0);
 }
@@ -70,7 +74,7 @@ static void model(void)
     sky_config cfg;
     sky_pp *a = NULL, *b = NULL;
     int ok = sky_config_load(&cfg, "tiny", &e) == 0 && sky_pp_open(&a, &cfg, &e) == 0 && sky_pp_open(&b, &cfg, &e) == 0;
-    ok = ok && sky_params_init(sky_pp_params(a), 3, 1, &e) == 0 && sky_params_init(sky_pp_params(b), 4, 2, &e) == 0 && sky_params_init(sky_pp_params(b), 3, 3, &e) == 0;
+    ok = ok && sky_params_init(sky_pp_params(a), SKY_INIT_PUBLISHED, 3, 1, &e) == 0 && sky_params_init(sky_pp_params(b), SKY_INIT_PUBLISHED, 4, 2, &e) == 0 && sky_params_init(sky_pp_params(b), SKY_INIT_PUBLISHED, 3, 3, &e) == 0;
     OK(ok, "a model starts, and starts again: %s", e.msg);
     int same = ok;
     for (int i = 0; ok && i < sky_pp_params(a)->n; i++)

@@ -89,7 +89,7 @@ static int open_trainer(trainer *t)
         return e.code;
     cfg.frozen_blocks = cfg.frozen_fusion_from = 0;
     cfg.layer_decay = 1;
-    if (sky_pp_open(&t->m, &cfg, &e) || sky_params_init(sky_pp_params(t->m), 7, 0, &e) || sky_tape_open(&t->tape, &e))
+    if (sky_pp_open(&t->m, &cfg, &e) || sky_params_init(sky_pp_params(t->m), SKY_INIT_PUBLISHED, 7, 0, &e) || sky_tape_open(&t->tape, &e))
         return e.code;
     sky_params *ps = sky_pp_params(t->m);
     sky_rule *rule = sky_calloc((size_t)ps->n, sizeof *rule);

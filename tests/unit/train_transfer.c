@@ -70,7 +70,7 @@ static sky_seg *target(const sky_config *c, int channels, int bias)
 {
     sky_seg *m = NULL;
     sky_seg_config s = {.channels = channels, .classes = 3, .neck_dim = 16, .head_channels = 16, .aux_channels = 8, .scales = {1, 1, 1, 1}, .patch_bias = bias};
-    if (sky_seg_open(&m, c, &s, &e) || sky_params_init(sky_seg_params(m), 5, 1, &e))
+    if (sky_seg_open(&m, c, &s, &e) || sky_params_init(sky_seg_params(m), SKY_INIT_PUBLISHED, 5, 1, &e))
         printf("# %s\n", e.msg);
     return m;
 }
