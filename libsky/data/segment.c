@@ -5,6 +5,7 @@
 #include "nn/segmentor.h"
 #include "tensor/ops.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
@@ -155,6 +156,9 @@ static int load(picture *p, const sky_segment *s, const sky_field *f, sky_err *e
     int rc = sky_planes_size(&p->h, &p->w, f, e);
     if (!rc)
         rc = sky_planes_bands(band, f, (const char *const *)s->normal->band, s->normal->n, e);
+    const int64_t bands = sky_field_dim(f, 'c') < 0 ? 1 : sky_field_dim(f, 'c');
+    if (!rc && !s->normal->band && bands != s->normal->n) /* which of them the network knows is not said */
+        rc = sky_fail(e, SKY_ECORRUPT, "%" PRId64 " bands, the network takes %d", bands, s->normal->n);
     if (!rc && have < 1)
         rc = sky_fail(e, SKY_ECORRUPT, "no date is there");
     if (!rc && !(p->img = sky_alloc((size_t)p->t * (size_t)p->h * (size_t)p->w * (size_t)s->normal->n * sizeof *p->img)))

@@ -105,14 +105,14 @@ static sky_backend own; /* the CPU's table with these */
 
 /* ---- answers -------------------------------------------------------------------------------------------------------- */
 
-static void picture(sky_sample *s)
+static void picture(sky_sample *s, int bands)
 {
-    const uint64_t shape[3] = {2, SIDE, SIDE};
+    const uint64_t shape[3] = {(uint64_t)bands, SIDE, SIDE};
     sky_sample_init(s);
     sky_field *f = sky_sample_begin(s, "a", &e) ? NULL : sky_sample_add(s, "hr", &e);
     if (!f || sky_field_alloc(f, SKY_F32, 3, shape, 0, &e) || sky_field_set_dims(f, "cyx", &e))
         exit(2);
-    for (int i = 0; i < 2 * PX; i++)
+    for (int i = 0; i < bands * PX; i++)
         ((float *)f->data)[i] = (float)(i / 40 % 200);
 }
 
@@ -149,7 +149,7 @@ int main(void)
         return 1;
     }
     sky_sample x;
-    picture(&x);
+    picture(&x, 2);
     int rc = answer(map, path, &sky_backend_cpu, &x);
     OK(rc == 0, "a map%s%s", rc ? ": " : "", rc ? e.msg : "");
     own = sky_backend_cpu;
@@ -157,6 +157,12 @@ int main(void)
     rc = answer(again, path, &own, &x);
     OK(rc == 0 && !memcmp(map, again, PX), "the same on a device with memory of its own");
     OK(blocks > 0 && elsewhere == 0, "where every weight lies in it: %d do not", elsewhere);
+    sky_sample_free(&x);
+    picture(&x, 3);
+    rc = answer(map, path, &sky_backend_cpu, &x);
+    OK(rc == SKY_ECORRUPT && strstr(e.msg, "3 bands, the network takes 2"), "another number of bands without names: %s", rc ? e.msg : "a map");
+    sky_sample_free(&x);
+    picture(&x, 2);
     rc = write_network(path, NAN) ? 0 : answer(map, path, &sky_backend_cpu, &x);
     OK(rc == SKY_ECORRUPT && strstr(e.msg, "not finite") && strstr(e.msg, "sample 'a'"), "a network that has diverged: %s", rc ? e.msg : "a map");
     sky_sample_free(&x);
