@@ -4,6 +4,7 @@
 #include "cpu/cpuid.h"
 #include "data/normal.h"
 #include "fit/fit.h"
+#include "fit/report.h"
 #include "fit/tasks.h"
 #include "nn/init.h"
 #include "train/checkpoint.h"
@@ -310,45 +311,14 @@ static int open_log(tool *t, sky_err *e)
 
 /* ---- --dry-run, --io-only ------------------------------------------------------------------------------------------ */
 
-static void print_bytes(const char *what, uint64_t n) { printf("  %-44s %12.1f MiB\n", what, (double)n / (1 << 20)); }
-
 static int report(tool *t, sky_err *e)
 {
-    const sky_state *s = sky_fit_state(t->fit);
-    const sky_params *ps = s->ps;
-    uint64_t all = 0, trained = 0, statistics = 0;
-    int tensors = 0;
-    for (int i = 0; i < ps->n; i++) {
-        uint64_t n = (uint64_t)sky_numel(ps->v[i].slot);
-        int is_parameter = ps->v[i].kind != SKY_PARAM_STAT;
-        all += n;
-        tensors += is_parameter;
-        statistics += is_parameter ? 0 : n;
-    }
-    for (int i = 0; i < s->n; i++)
-        trained += (uint64_t)s->v[i].n;
-    uint64_t bytes[5];
-    sky_state_opts o = s->o;
-    sky_rule *rules = sky_calloc((size_t)ps->n, sizeof *rules);
-    if (!rules)
-        return sky_fail(e, SKY_ENOMEM, "out of memory");
-    sky_run_rules(&t->run, ps, rules);
-    o.rule = rules;
-    sky_state_bytes(ps, &o, bytes);
-    sky_free(rules);
-    printf("parameters: %" PRIu64 " in %d tensors; trained: %" PRIu64 " in %d; frozen: %" PRIu64 "; statistics: %" PRIu64 "\n", all - statistics, tensors, trained, s->n,
-           all - statistics - trained, statistics);
-    printf("steps: %" PRId64 " of %" PRId64 " samples, on %d rank%s in %" PRId64 " part%s\n", t->run.steps, t->run.batch, t->comm->ranks,
-           t->comm->ranks > 1 ? "s" : "", t->run.accumulate, t->run.accumulate > 1 ? "s" : "");
-    printf("memory of a rank:\n");
-    static const char *const kinds[5] = {"master weights", "gradients", "moments of the optimizer", "running average", "working copies"};
-    for (int i = 0; i < 5; i++)
-        if (bytes[i])
-            print_bytes(kinds[i], bytes[i]);
-    /* A device gets all of them before the masters are made, and keeps them. */
-    print_bytes("weights as loaded", 4 * (t->ctx.be->own_memory ? all : all - trained));
-    print_bytes("activations and their gradients", sky_fit_arena(t->fit));
-    return fflush(stdout) ? sky_fail_errno(e, SKY_EIO, "standard output") : SKY_OK;
+    sky_buf text = {0};
+    int rc = sky_fit_report(&text, t->fit, &t->run, t->comm->ranks, e);
+    if (!rc && (fputs(text.p, stdout) < 0 || fflush(stdout)))
+        rc = sky_fail_errno(e, SKY_EIO, "standard output");
+    sky_buf_free(&text);
+    return rc;
 }
 
 static int io_only(tool *t, sky_err *e)
