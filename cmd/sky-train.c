@@ -13,12 +13,15 @@
 #include "tensor/backend.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <time.h>
 
 typedef struct {
@@ -39,6 +42,7 @@ typedef struct {
     sky_log *log;         /* rank 0 only, as is progress */
     sky_progress *progress;
     char *log_path, *curves;
+    int lock; /* the run's directory, from claim() on; the process's end closes it */
     uint64_t done, unlabelled; /* steps, and those without a labelled pixel */
 } tool;
 
@@ -299,13 +303,27 @@ static int on_quality(void *arg, uint64_t step, double quality, const json_t *de
     return rc;
 }
 
+/* One run at a time writes to a directory. The lock ends with the process; file systems that have none go without. */
+static int claim(tool *t, sky_err *e)
+{
+    if (mkdir(t->dir.dir, 0777) && errno != EEXIST)
+        return sky_fail_errno(e, SKY_EIO, "%s", t->dir.dir);
+    t->lock = open(t->dir.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (t->lock < 0)
+        return sky_fail_errno(e, SKY_EIO, "%s", t->dir.dir);
+    if (flock(t->lock, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
+        return sky_fail(e, SKY_EIO, "%s: another run is at work there", t->dir.dir);
+    return SKY_OK;
+}
+
 static int open_log(tool *t, sky_err *e)
 {
     if (!first(t))
         return SKY_OK;
-    if (mkdir(t->dir.dir, 0777) && errno != EEXIST)
-        return sky_fail_errno(e, SKY_EIO, "%s", t->dir.dir);
-    int rc = sky_log_open(&t->log, t->log_path, t->from.step, e);
+    int rc = claim(t, e);
+    if (rc)
+        return rc;
+    rc = sky_log_open(&t->log, t->log_path, t->from.step, e);
     return rc || !t->run.log.tensorboard ? rc : sky_log_events(t->log, t->dir.dir, t->from.step, e);
 }
 

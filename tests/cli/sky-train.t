@@ -160,6 +160,10 @@ run 2 "unknown option '--epochs'" "unknown option" --epochs 3 seg.yaml
 run 2 "one RUN.yaml is expected" "no run"
 run 2 "one RUN.yaml is expected" "two runs" seg.yaml pre.yaml
 run 2 "no directory for the run" "no directory" seg.yaml
+exec 8<s
+flock 8
+run 4 "s: another run is at work there" "a directory in which a run is at work" --resume latest -o s seg.yaml
+exec 8<&-
 run 2 "s: holds a run already (step 6); --resume latest" "a directory that holds a run" -o s seg.yaml
 bits s/last.safetensors sv/last.safetensors "which is as it was"
 run 4 "absent.yaml" "no such run" -o x absent.yaml
