@@ -73,7 +73,7 @@ override NVFLAGS += -std=c++17 --extended-lambda -Xcompiler -Wall,-Wextra,-fvisi
 LIBS += -L$(CUDA_HOME)/lib64 -lcudart_static -ldl -lrt
 KERNELS := $(CU_SRC:%=$(BUILD)/%.o)
 HAVE_NCCL := $(if $(filter no,$(NCCL)),no,$(if $(wildcard $(CUDA_HOME)/include/nccl.h /usr/include/nccl.h /usr/local/include/nccl.h),yes,no))
-$(BUILD)/kernels/nccl.cu.o: NVFLAGS += $(if $(filter yes,$(HAVE_NCCL)),-DSKY_NCCL)
+$(BUILD)/kernels/nccl.cu.o: override NVFLAGS += $(if $(filter yes,$(HAVE_NCCL)),-DSKY_NCCL)
 else
 KERNELS := $(BUILD)/kernels/none.c.o
 HAVE_NCCL := no
