@@ -32,7 +32,7 @@ typedef struct {
     const json_t *normal;   /* from the config (data/normal.h), in the order of `bands`; NULL: from the data */
     const int *classes;     /* value of each class index; NULL: the class table without ignored ones, else values as they are */
     int nclasses;
-    const double *ignored;  /* further labels that are no class */
+    const int64_t *ignored; /* further labels that are no class, 0..255 */
     int nignored;
 } sky_finetune_opts;
 

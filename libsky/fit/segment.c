@@ -60,8 +60,8 @@ static int open_source(segment *s, source *to, const sky_names *patterns, const 
     o.nbands = r->segment.bands.n;
     o.classes = s->values;
     o.nclasses = s->values ? (int)r->segment.classes : 0;
-    o.ignored = r->segment.ignore_labels.v;
-    o.nignored = r->segment.ignore_labels.n;
+    o.ignored = r->segment.ignored;
+    o.nignored = r->segment.nignored;
     int rc = sky_fit_inputs_open(&to->in, patterns, what, e);
     if (!rc)
         rc = run_normal(s, &to->normal, e);

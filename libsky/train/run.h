@@ -58,7 +58,9 @@ typedef struct {
         const char *field;
         sky_names bands;
         int64_t classes, dates, neck_dim, head_channels, aux_channels;
-        sky_reals neck_scales, ignore_labels, class_weight;
+        sky_reals neck_scales, class_weight;
+        int64_t ignored[SKY_RUN_CLASSES]; /* labels that are no class */
+        int nignored;
         double aux_weight, dropout, drop_path;
         int patch_bias, sigmoid;
     } segment;

@@ -86,7 +86,7 @@ const sky_run_key sky_run_keys[] = {
     REAL("segment.dropout", segment.dropout, 0, 0.999),
     REAL("segment.drop_path", segment.drop_path, 0, 0.999),
     WORD("segment.loss", segment.sigmoid, "softmax", "sigmoid"),
-    REALS("segment.ignore_labels", segment.ignore_labels, SKY_RUN_CLASSES, 0, 255),
+    INTS("segment.ignore_labels", segment.ignored, segment.nignored, SKY_RUN_CLASSES, 0, 255),
     REALS("segment.class_weight", segment.class_weight, SKY_RUN_CLASSES, 0, 1e6),
 
     INTS("validate.every", validate.every, validate.n, SKY_RUN_STAGES, 1, 1e9),

@@ -17,7 +17,7 @@ static json_t *plain(int n)
 
 static sky_finetune_opts options(json_t *normal)
 {
-    static const double nothing[] = {0};
+    static const int64_t nothing[] = {0};
     sky_finetune_opts o = sky_finetune_default;
     o.seed = 3, o.size = SIZE, o.normal = normal, o.bands = rgb, o.nbands = 3, o.ignored = nothing, o.nignored = 1;
     return o;
