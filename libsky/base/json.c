@@ -93,6 +93,16 @@ char *sky_json_dump(const json_t *j)
     return text;
 }
 
+void sky_json_put(sky_buf *to, const json_t *j)
+{
+    char *t = sky_json_dump(j);
+    if (t)
+        sky_buf_puts(to, t);
+    else
+        to->bad = 1;
+    sky_free(t);
+}
+
 const char *sky_json_type(const json_t *j)
 {
     if (!j)

@@ -6,6 +6,7 @@
 #define SKY_BASE_JSON_H
 
 #include "base/err.h"
+#include "base/mem.h"
 #include <jansson.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -14,6 +15,7 @@
 int sky_json_parse(json_t **out, const char *p, size_t n, const char *where, sky_err *e) SKY_MUST_USE;
 /* Compact, keys in insertion order, doubles with 17 digits; sky_free it. NULL: memory. */
 char *sky_json_dump(const json_t *j);
+void sky_json_put(sky_buf *to, const json_t *j); /* the same, appended; j NULL: a failure like any */
 
 /* json_deep_copy that gives NULL when memory fails; jansson's gives a copy with members missing. */
 json_t *sky_json_copy(const json_t *j);

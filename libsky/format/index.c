@@ -130,11 +130,9 @@ int sky_index_entry(sky_buf *out, const sky_sample *s, sky_err *e)
           set_if_any(o, "by_reference", refs, json_array_size(refs)) || set_if_any(o, "split", split, json_is_string(split)) ||
           set_if_any(o, "type", type, json_is_string(type)) ||
           set_if_any(o, "listed_classes", listed, json_array_size(listed));
-    char *text = bad ? NULL : sky_json_dump(o);
-    if (text)
-        sky_buf_puts(out, text);
-    bad = !text || out->bad;
-    sky_free(text);
+    if (!bad)
+        sky_json_put(out, o);
+    bad = bad || out->bad;
     json_decref(o);
     json_decref(classes);
     json_decref(absent);

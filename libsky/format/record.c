@@ -49,23 +49,10 @@ int sky_name_check(const char *name, sky_err *e)
 
 /* ---- printing ------------------------------------------------------------------------------------------------ */
 
-static void put_json(sky_buf *b, const json_t *j)
-{
-    char *t = sky_json_dump(j);
-    if (t)
-        sky_buf_puts(b, t);
-    else
-        b->bad = 1;
-    sky_free(t);
-}
-
 static void put_string(sky_buf *b, const char *s)
 {
     json_t *j = json_string(s);
-    if (j)
-        put_json(b, j);
-    else
-        b->bad = 1;
+    sky_json_put(b, j);
     json_decref(j);
 }
 
@@ -84,10 +71,10 @@ static void put_field(sky_buf *b, const sky_field *f, uint32_t crc)
         sky_buf_printf(b, ",\"bytes\":%" PRIu64 ",\"crc32c\":\"%08" PRIx32 "\"", f->nbytes, crc);
     if (f->ref) {
         sky_buf_puts(b, ",\"ref\":");
-        put_json(b, f->ref);
+        sky_json_put(b, f->ref);
     }
     sky_buf_puts(b, ",\"meta\":");
-    put_json(b, f->meta);
+    sky_json_put(b, f->meta);
     sky_buf_puts(b, "}");
 }
 
@@ -119,7 +106,7 @@ int sky_body_print(sky_buf *b, const sky_sample *s, const uint32_t *crc, sky_err
     sky_buf_puts(b, "{\"id\":");
     put_string(b, s->id);
     sky_buf_puts(b, ",\"meta\":");
-    put_json(b, s->meta);
+    sky_json_put(b, s->meta);
     sky_buf_puts(b, ",\"fields\":[");
     for (int i = 0; i < s->nfields; i++) {
         if (i)

@@ -4,16 +4,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-static void put_dump(sky_buf *b, const json_t *j)
-{
-    char *t = sky_json_dump(j);
-    if (t)
-        sky_buf_puts(b, t);
-    else
-        b->bad = 1;
-    sky_free(t);
-}
-
 static int done(const sky_buf *b, sky_err *e) { return b->bad ? sky_fail(e, SKY_ENOMEM, "out of memory") : SKY_OK; }
 
 /* ---- list ------------------------------------------------------------------------------------------------------ */
@@ -72,7 +62,7 @@ int sky_list_line(sky_buf *b, const sky_sample *s, int json, sky_err *e)
 {
     if (json) {
         json_t *o = sample_json(s);
-        put_dump(b, o);
+        sky_json_put(b, o);
         json_decref(o);
     } else {
         sky_buf_printf(b, "%s\t%" PRIu64 "\t", s->id, sample_bytes(s));
@@ -219,12 +209,12 @@ static void info_text(sky_buf *b, const json_t *schema, const json_t *files)
         if (json_is_string(v))
             sky_buf_puts(b, json_string_value(v));
         else
-            put_dump(b, v);
+            sky_json_put(b, v);
         sky_buf_puts(b, "\n");
     }
     json_object_foreach(json_object_get(schema, "fields"), key, v) {
         sky_buf_printf(b, "field\t%s\t", key);
-        put_dump(b, v);
+        sky_json_put(b, v);
         sky_buf_puts(b, "\n");
     }
     info_provenance(b, json_object_get(schema, "provenance"));
@@ -237,7 +227,7 @@ int sky_info_print(sky_buf *b, const json_t *schema, const json_t *files, int js
         return done(b, e);
     }
     json_t *o = json_pack("{s:i,s:O,s:O*}", "version", 1, "schema", (json_t *)schema, "files", (json_t *)files);
-    put_dump(b, o);
+    sky_json_put(b, o);
     json_decref(o);
     sky_buf_puts(b, "\n");
     return done(b, e);
