@@ -224,7 +224,7 @@ for _ in $(seq 50); do [ -n "$(ls -A "$tmp/int")" ] && break; sleep 0.1; done
 ok $? "an unfinished file has a temporary name: $(ls -A "$tmp/int")"
 pid=$(pgrep -f "^$pack -o $tmp/int/o.sky" | head -n 1)
 [ -n "$pid" ] && kill -INT "$pid"
-sleep 0.5
+for _ in $(seq 100); do [ -z "$(ls -A "$tmp/int")" ] && break; sleep 0.1; done # on a busy machine it takes a while
 [ -z "$(ls -A "$tmp/int")" ]
 ok $? "SIGINT while writing leaves nothing"
 wait
