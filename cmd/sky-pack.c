@@ -135,10 +135,13 @@ static int do_pack(sky_cli *c, sky_err *e)
         sky_reader_close(r);
         return rc;
     }
-    return finish(c, w, for_each(c, r, put, w, e), e);
+    rc = for_each(c, r, put, w, e);
+    if (!rc && recover && !sky_writer_count(w) && (c->skipped || c->damages))
+        rc = sky_fail(e, SKY_ECORRUPT, "no intact record was found: nothing is written");
+    return finish(c, w, rc, e);
 }
 
-/* Every loss is named as it is met; what could be read is written all the same. */
+/* Every loss is named as it is met; what could be read is written all the same, if that is any record. */
 static int do_recover(sky_cli *c, sky_err *e)
 {
     c->keep_going = 1;
@@ -261,7 +264,7 @@ static int do_verify(sky_cli *c, sky_err *e)
         rc = sky_idset_open(&p.ids, e);
     if (!rc)
         rc = read_stat(c, &p, &sum, e);
-    if (!rc && !c->skipped && !c->json)
+    if (!rc && !c->skipped && !c->damages && !c->json)
         sky_buf_puts(&p.b, "intact\n");
     if (!rc)
         rc = sky_stat_print(&p.b, p.t, sum, c->json, e);

@@ -260,6 +260,12 @@ int sky_cli_status(int code)
     }
 }
 
+static void print_count(const sky_cli *c, uint64_t n, const char *what, const char *tail)
+{
+    if (n && !c->quiet)
+        fprintf(stderr, "%s: %llu %s%s%s\n", c->prog, (unsigned long long)n, what, n == 1 ? "" : "s", tail);
+}
+
 int sky_cli_end(sky_cli *c, int rc, sky_err *e)
 {
     /* A full disk often shows only here. EBADF: standard output was closed from the start, and nothing was printed. */
@@ -273,13 +279,13 @@ int sky_cli_end(sky_cli *c, int rc, sky_err *e)
         print_line(c->prog, e && e->msg[0] ? e->msg : "failed");
     else if (lost)
         fprintf(stderr, "%s: standard output: %s\n", c->prog, strerror(err));
-    if (c->skipped && !c->quiet)
-        fprintf(stderr, "%s: %llu record%s skipped\n", c->prog, (unsigned long long)c->skipped, c->skipped == 1 ? "" : "s");
+    print_count(c, c->skipped, "record", " skipped");
+    print_count(c, c->damages, "damage", " outside records");
     sky_free(c->args);
     c->args = NULL;
     if (rc < 0)
         return sky_cli_status(rc);
-    return lost ? SKY_EXIT_SYSTEM : rc == 0 && c->skipped ? SKY_EXIT_DATA : rc;
+    return lost ? SKY_EXIT_SYSTEM : rc == 0 && (c->skipped || c->damages) ? SKY_EXIT_DATA : rc;
 }
 
 static void vline(const sky_cli *c, const char *fmt, va_list ap)
@@ -307,11 +313,14 @@ void sky_note(const sky_cli *c, const char *fmt, ...)
     va_end(ap);
 }
 
-int sky_skip(sky_cli *c, sky_err *e)
+int sky_skip(sky_cli *c, sky_err *e) { return sky_skip_damage(c, 1, e); }
+
+int sky_skip_damage(sky_cli *c, uint64_t records, sky_err *e)
 {
     if (!c->keep_going || (e->code != SKY_ECORRUPT && e->code != SKY_ELIMIT && e->code != SKY_EVERSION))
         return e->code;
-    c->skipped++;
+    c->skipped += records;
+    c->damages += !records;
     print_line(c->prog, e->msg); /* each one is named, also under --quiet */
     *e = (sky_err){0};
     return SKY_OK;

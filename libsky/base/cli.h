@@ -58,7 +58,7 @@ typedef struct {
     int64_t seed; int seed_given;
     char **args; int nargs; /* operands, in order */
     int argc; char **argv;  /* as given, for provenance */
-    uint64_t skipped;       /* records skipped under --keep-going: sky_cli_end turns 0 into exit 3 */
+    uint64_t skipped, damages; /* under --keep-going: records skipped, damages that cost none; sky_cli_end turns 0 into exit 3 */
 } sky_cli;
 
 /* Parse. Returns -1 to go on, else an exit status (help and version print to stdout and return 0; a mistake prints one
@@ -75,6 +75,8 @@ void sky_note(const sky_cli *c, const char *fmt, ...) SKY_PRINTF(2, 3);
 /* A record that could not be used. Without --keep-going: returns e->code (caller stops). With it: prints the line, counts
  * it in c->skipped and returns 0 (caller goes on). */
 int sky_skip(sky_cli *c, sky_err *e) SKY_MUST_USE;
+/* The same for damage that cost so many records; none: counted in c->damages. */
+int sky_skip_damage(sky_cli *c, uint64_t records, sky_err *e) SKY_MUST_USE;
 
 /* Progress on stderr: a line redrawn when stderr is a terminal, one JSON object per interval with --progress json,
  * nothing else. total 0: unknown. Thread-safe; cheap to call often. */

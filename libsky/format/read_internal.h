@@ -38,6 +38,7 @@ typedef struct {
     uint64_t hash;
     sky_sample s;
     sky_totals end;      /* E, T */
+    uint64_t costs;      /* '!': records that are lost by it, as far as known */
     int rc;
     sky_err err;
 } sky_found;
@@ -54,6 +55,7 @@ struct sky_reader {
     int sticky;
     sky_err sticky_err;
     sky_buf line;
+    uint64_t costs;         /* records that the last error cost */
     uint64_t done_bytes, total_bytes, count, sum;
     const char *name;       /* of the input the last sample came from */
 
@@ -98,7 +100,7 @@ int sky_shard_produce(sky_reader *r, sky_err *e) SKY_MUST_USE; /* find one thing
 int sky_shard_resync(sky_reader *r, sky_err *e) SKY_MUST_USE;
 int sky_shard_begin(sky_reader *r, json_t **schema, sky_err *e) SKY_MUST_USE; /* the S block and its line at the current position */
 int sky_enqueue(sky_reader *r, sky_found *f, sky_err *e) SKY_MUST_USE; /* takes f */
-int sky_report(sky_reader *r, uint64_t resync_at /* UINT64_MAX: go on */, const sky_err *why, sky_err *e) SKY_MUST_USE;
+int sky_report(sky_reader *r, uint64_t resync_at /* UINT64_MAX: go on */, uint64_t costs /* records */, const sky_err *why, sky_err *e) SKY_MUST_USE;
 json_t *sky_schema_from_copy(sky_in *in, const sky_limits *lim);  /* NULL: none found */
 
 /* shard_random.c: id of record `number` of the shard at byte `base`; borrowed, NULL when unknown */

@@ -30,7 +30,7 @@ int sky_enqueue(sky_reader *r, sky_found *f, sky_err *e)
     return SKY_OK;
 }
 
-int sky_report(sky_reader *r, uint64_t resync_at, const sky_err *why, sky_err *e)
+int sky_report(sky_reader *r, uint64_t resync_at, uint64_t costs, const sky_err *why, sky_err *e)
 {
     sky_found *f = sky_found_new(r, '!');
     if (!f)
@@ -38,6 +38,7 @@ int sky_report(sky_reader *r, uint64_t resync_at, const sky_err *why, sky_err *e
     f->err = *why;
     f->rc = why->code;
     f->at = UINT64_MAX;
+    f->costs = costs;
     r->lost = r->shard_damaged = 1;
     if (resync_at != UINT64_MAX) {
         r->mode = SKY_READ_RESYNC;
@@ -64,9 +65,11 @@ static void name_record(sky_reader *r, const char *id, sky_err *why)
         sky_wrap(why, "%s: record %" PRIu64, sky_reader_input(r), r->expect);
 }
 
-/* Damage in the block at `at`: "FILE: record N: WHY (byte AT)". Reading goes on at the next block that is found. */
-static int damage_to(sky_reader *r, uint64_t at, const char *id, sky_err *why, sky_err *e)
+/* Damage in the block at `at`, of this kind as far as its head can be read (else 0): "FILE: record N: WHY (byte AT)".
+ * Reading goes on at the next block that is found. */
+static int damage_to(sky_reader *r, uint64_t at, int kind, const char *id, sky_err *why, sky_err *e)
 {
+    int record = r->in_shard && !r->ended && kind != 'E';
     if (why->code == SKY_EIO || why->code == SKY_ENOMEM) {
         *e = *why;
         return sky_wrap(e, "%s", sky_reader_input(r));
@@ -75,14 +78,14 @@ static int damage_to(sky_reader *r, uint64_t at, const char *id, sky_err *why, s
         sky_at_byte(why, at);
     if (r->ended)
         sky_wrap(why, "%s: index", sky_reader_input(r));
-    else if (r->in_shard)
+    else if (record)
         name_record(r, id, why);
     else
-        sky_wrap(why, "%s: schema", sky_reader_input(r));
-    return sky_report(r, at + 1, why, e);
+        sky_wrap(why, "%s: %s", sky_reader_input(r), r->in_shard ? "END record" : "schema");
+    return sky_report(r, at + 1, (uint64_t)record, why, e);
 }
 
-static int damage(sky_reader *r, uint64_t at, sky_err *why, sky_err *e) { return damage_to(r, at, NULL, why, e); }
+static int damage(sky_reader *r, uint64_t at, int kind, sky_err *why, sky_err *e) { return damage_to(r, at, kind, NULL, why, e); }
 
 /* ---- one block -------------------------------------------------------------------------------------------------- */
 
@@ -256,7 +259,7 @@ static int check_number(sky_reader *r, uint64_t number, const char *what, uint64
     else
         sky_fail(&why, SKY_ECORRUPT, "%s: %s %" PRIu64 " where record %" PRIu64 " was expected (byte %" PRIu64 ")", sky_reader_input(r),
                  what, number, first, at);
-    return sky_report(r, UINT64_MAX, &why, e);
+    return sky_report(r, UINT64_MAX, number > first ? number - first : 0, &why, e);
 }
 
 /* Records of a shard whose schema was not seen. */
@@ -275,7 +278,7 @@ static int adopt(sky_reader *r, const sky_block *b, uint64_t at, sky_err *e)
     sky_fail(&why, SKY_ECORRUPT, "%s: record %" PRIu64 " belongs to a shard whose schema is missing (byte %" PRIu64 ")",
              sky_reader_input(r), b->number, at);
     r->shard_damaged = 1;
-    return told ? SKY_OK : sky_report(r, UINT64_MAX, &why, e);
+    return told ? SKY_OK : sky_report(r, UINT64_MAX, 0, &why, e);
 }
 
 static int after_end(sky_reader *r, const sky_found *f, sky_err *e)
@@ -283,7 +286,7 @@ static int after_end(sky_reader *r, const sky_found *f, sky_err *e)
     sky_err why;
     sky_fail(&why, SKY_ECORRUPT, "%s: record %" PRIu64 " '%s' stands after the END record (byte %" PRIu64 ")", sky_reader_input(r),
              f->lead.b.number, f->lead.id, f->at);
-    return sky_report(r, UINT64_MAX, &why, e);
+    return sky_report(r, UINT64_MAX, 0, &why, e);
 }
 
 /* Into a block used before when there is one, but never more memory than the input can fill. */
@@ -374,7 +377,7 @@ static int found_record(sky_reader *r, sky_found *f, sky_err *e)
     rc = get_frames(r, f, &why);
     if (rc) {
         sky_wrap(&why, "cut off");
-        rc = damage_to(r, f->at, f->kind == 'R' ? f->lead.id : NULL, &why, e);
+        rc = damage_to(r, f->at, f->kind, f->kind == 'R' ? f->lead.id : NULL, &why, e);
         sky_found_free(f);
         return rc;
     }
@@ -425,7 +428,7 @@ static int found_trailer(sky_reader *r, const sky_block *b, const uint8_t *p, ui
     if (!rc)
         rc = sky_in_skip(r->in, b->size, "the trailer", &why);
     if (rc)
-        return damage(r, at, &why, e);
+        return damage(r, at, 'T', &why, e);
     sky_found *f = sky_found_new(r, 'T');
     if (!f)
         return sky_fail(e, SKY_ENOMEM, "%s: out of memory", sky_reader_input(r));
@@ -453,7 +456,7 @@ static int other_block(sky_reader *r, const sky_block *b, const uint8_t *p, uint
         rc = block_done(r->in, b, own, &why);
     else
         sky_free(own);
-    return rc ? damage(r, at, &why, e) : SKY_OK;
+    return rc ? damage(r, at, b->kind, &why, e) : SKY_OK;
 }
 
 static int found_lead(sky_reader *r, const sky_block *b, const uint8_t *p, uint8_t *own, uint64_t at, sky_err *e)
@@ -473,7 +476,7 @@ static int found_lead(sky_reader *r, const sky_block *b, const uint8_t *p, uint8
         sky_free(own);
     if (rc) {
         sky_found_free(f);
-        return damage(r, at, &why, e);
+        return damage(r, at, b->kind, &why, e);
     }
     return found_record(r, f, e);
 }
@@ -490,7 +493,7 @@ static int input_ends(sky_reader *r, sky_err *e)
     sky_fail(&why, SKY_ECORRUPT, "%s: ends at byte %" PRIu64 " without %s: the shard is cut after record %" PRIu64, sky_reader_input(r),
              sky_in_offset(r->in), r->ended ? "its trailer" : "an END record", r->expect);
     r->in_shard = 0;
-    return sky_report(r, UINT64_MAX, &why, e);
+    return sky_report(r, UINT64_MAX, 0, &why, e);
 }
 
 /* A schema where this shard should go on: its end is lost, a new one starts. */
@@ -502,7 +505,7 @@ static int new_shard(sky_reader *r, uint64_t at, sky_err *e)
              sky_reader_input(r), at, r->expect);
     r->in_shard = 0;
     r->mode = SKY_READ_START;
-    return cut ? sky_report(r, UINT64_MAX, &why, e) : SKY_OK;
+    return cut ? sky_report(r, UINT64_MAX, 0, &why, e) : SKY_OK;
 }
 
 int sky_shard_produce(sky_reader *r, sky_err *e)
@@ -510,7 +513,7 @@ int sky_shard_produce(sky_reader *r, sky_err *e)
     const void *v;
     const uint8_t *p;
     uint8_t *own;
-    sky_block b;
+    sky_block b = {0};
     sky_err why = {0};
     uint64_t at = sky_in_offset(r->in);
     int64_t n = sky_in_peek(r->in, &v, 4, e);
@@ -520,14 +523,14 @@ int sky_shard_produce(sky_reader *r, sky_err *e)
         return input_ends(r, e);
     if (n == 4 && is_foreign(le32(v)) && !r->ended) {
         int rc = skip_foreign(r->in, &why);
-        return rc ? damage(r, at, &why, e) : SKY_OK;
+        return rc ? damage(r, at, 0, &why, e) : SKY_OK;
     }
     if (n == 4 && le32(v) == SKY_ZSTD_MAGIC) {
         sky_fail(&why, SKY_ECORRUPT, "a zstd frame without a lead before it");
-        return damage(r, at, &why, e);
+        return damage(r, at, 0, &why, e);
     }
     if (block_get(r->in, &b, &p, &own, &why))
-        return damage(r, at, &why, e);
+        return damage(r, at, b.kind, &why, e);
     if (b.kind == 'S') {
         sky_free(own);
         return new_shard(r, at, e);

@@ -32,13 +32,14 @@ int sky_reader_select(sky_reader *r, const char *const *names, sky_err *e) SKY_M
 /* Also compare every field's uncompressed bytes of shards with the checksum in its record (plain streams always do;
  * shards have two checksums on the compressed side already). */
 void sky_reader_check_all(sky_reader *r);
+uint64_t sky_reader_costs(const sky_reader *r); /* records lost by the last error as far as known; 0: by a damaged index, a missing end ... */
 int sky_reader_stuck(const sky_reader *r); /* 1: the last error was final and would only repeat */
 void sky_reader_threads(sky_reader *r, int n); /* decompression threads [0: all cores]; before the first next */
 /* Next sample into s (what it held is freed). 1: got one; 0: clean end of all inputs (END seen in each); < 0: error.
  * After SKY_ECORRUPT on a shard, calling again resumes at the next intact record (recovery); on a plain stream it
  * cannot and the error repeats. */
 int sky_reader_next(sky_reader *r, sky_sample *s, sky_err *e) SKY_MUST_USE;
-/* The same for tools: under --keep-going damage is named, counted in c, and costs its record (on a plain stream the rest).
+/* The same for tools: under --keep-going damage is named, counted in c, and costs its record if it is in one (on a plain stream the rest).
  * 1: got one; 0: end, also after damage that was skipped; < 0: the tool stops. */
 int sky_reader_intact(sky_reader *r, sky_cli *c, sky_sample *s, sky_err *e) SKY_MUST_USE;
 /* Name of the input the last sample came from (borrowed; NULL before the first), for messages: its seq counts there. */

@@ -191,6 +191,16 @@ static int plain_other(sky_reader *r, const sky_line *l, sky_err *e)
     return rc ? rc : sky_in_skip(r->in, (uint64_t)bytes, l->kind, e);
 }
 
+/* The line at which reading a plain stream failed is a record's, unless it is seen to be another. */
+static int is_record(const sky_buf *line)
+{
+    static const char *const other[] = {"{\"sky\":\"end\"", "{\"sky\":\"schema\""};
+    for (int i = 0; i < 2; i++)
+        if (line->n >= strlen(other[i]) && !memcmp(line->p, other[i], strlen(other[i])))
+            return 0;
+    return line->n > 0;
+}
+
 static int next_plain(sky_reader *r, sky_sample *s, sky_err *e)
 {
     uint64_t at = sky_in_offset(r->in);
@@ -206,6 +216,7 @@ static int next_plain(sky_reader *r, sky_sample *s, sky_err *e)
         rc = !strcmp(l.kind, "sample") ? plain_sample(r, &l, s, e) : !strcmp(l.kind, "end") ? plain_end(r, &l, e) : plain_other(r, &l, e);
     if (rc >= 0)
         return rc;
+    r->costs = (uint64_t)is_record(&r->line);
     if (!r->named) {
         if (!strstr(e->msg, "(byte "))
             sky_at_byte(e, at);
@@ -305,7 +316,7 @@ static int produce_start(sky_reader *r, sky_err *e)
     int rc = start_stream(r, &schema, e);
     if (rc) {
         sky_err why = e ? *e : (sky_err){.code = rc};
-        return r->in && is_data_error(rc) ? sky_report(r, r->resync_at, &why, e) : rc;
+        return r->in && is_data_error(rc) ? sky_report(r, r->resync_at, 0, &why, e) : rc;
     }
     if (schema && (rc = sky_schema_merge(r->schema, schema, e)))
         sky_wrap(e, "%s", sky_reader_input(r));
@@ -371,7 +382,7 @@ static int first_schema(sky_reader *r, sky_err *e)
     if (rc && r->salvage && r->in && is_data_error(rc)) {
         r->schema = sky_schema_from_copy(r->in, &r->lim);
         if (r->schema || (r->schema = json_object()))
-            return sky_report(r, r->resync_at, &why, e);
+            return sky_report(r, r->resync_at, 0, &why, e);
         return sky_fail(e, SKY_ENOMEM, "%s: out of memory", sky_reader_input(r));
     }
     if (rc && e)
@@ -467,6 +478,7 @@ int sky_reader_stuck(const sky_reader *r) { return r->sticky != 0 && !(r->queue 
 void sky_reader_threads(sky_reader *r, int n) { r->threads = n; }
 const json_t *sky_reader_schema(const sky_reader *r) { return r->schema; }
 const char *sky_reader_name(const sky_reader *r) { return r->name; }
+uint64_t sky_reader_costs(const sky_reader *r) { return r->costs; }
 uint64_t sky_reader_count(const sky_reader *r) { return r->count; }
 uint64_t sky_reader_sum(const sky_reader *r) { return r->sum; }
 uint64_t sky_reader_bytes(const sky_reader *r) { return r->done_bytes + (r->in ? sky_in_offset(r->in) : 0); }
@@ -523,6 +535,7 @@ static int consume(sky_reader *r, sky_found *f, sky_sample *s, sky_err *e)
     }
     if (rc < 0) {
         r->damaged = 1;
+        r->costs = f->kind == 'R' ? 1 : f->costs;
         if (f->kind == 'R')
             r->bad_at = f->at;
         if (rc == SKY_EIO)
@@ -580,6 +593,7 @@ int sky_reader_next(sky_reader *r, sky_sample *s, sky_err *e)
     sky_err mine;
     e = e ? e : &mine;
     take_back(r, s);
+    r->costs = 0;
     for (;;) {
         if (!r->sticky && (start(r, e) || fill_queue(r, e)) && !r->sticky)
             sky_stick(r, e->code, e);

@@ -170,6 +170,28 @@ status 3 "--recover" "$pack" --recover -o "$tmp/y.sky" "$tmp/cut.sky"
 ok $? "writes what is whole"
 status 0 "the result is sound" "$pack" --verify "$tmp/y.sky"
 status 3 "--keep-going" "$pack" --keep-going -o "$tmp/z.sky" "$tmp/cut.sky"
+recovers() { # recovers FILE RECORDS LAST-LINE
+    "$pack" --recover -o "$tmp/y.sky" "$1" >"$tmp/out" 2>"$tmp/err"
+    [ $? = 3 ] && [ "$("$pack" --stat "$tmp/y.sky" | head -n 1)" = "records	$2" ] && [ "$(tail -n 1 "$tmp/err")" = "sky-pack: $3" ]
+    ok $? "--recover of ${1##*/}: $2 records, and says: $3"
+}
+for cut in 1 100 1200; do # in the trailer, the index, the END record
+    head -c $((size - cut)) "$tmp/a.sky" >"$tmp/without-$cut.sky"
+    recovers "$tmp/without-$cut.sky" 30 "1 damage outside records"
+done
+status 3 "--verify of a damaged index" "$pack" --verify "$tmp/without-100.sky"
+grep -q '^records	30' "$tmp/out" && ! grep -q intact "$tmp/out" && grep -q ': index: ' "$tmp/err" && ! grep -q skipped "$tmp/err"
+ok $? "no record is said to be lost"
+head -c $((size - 2000)) "$tmp/a.sky" >"$tmp/without-2000.sky"
+recovers "$tmp/without-2000.sky" 28 "1 record skipped"
+: >"$tmp/empty.sky"
+cp "$tmp/y.sky" "$tmp/before.sky"
+recovers "$tmp/empty.sky" 28 "1 damage outside records"
+grep -q "no intact record was found: nothing is written" "$tmp/err" && cmp -s "$tmp/y.sky" "$tmp/before.sky"
+ok $? "--recover that finds nothing leaves the output as it was"
+status 3 "--verify of an empty file" "$pack" --verify "$tmp/empty.sky"
+grep -q 'empty input' "$tmp/err" && ! grep -q skipped "$tmp/err"
+ok $? "says so"
 cp "$tmp/a.sky" "$tmp/flip.sky"
 printf '\377' | dd of="$tmp/flip.sky" bs=1 seek=$((size / 2)) conv=notrunc 2>/dev/null
 status 3 "--verify of a flipped byte" "$pack" --verify "$tmp/flip.sky"
