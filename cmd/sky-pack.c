@@ -342,8 +342,10 @@ static int do_extract(sky_cli *c, sky_err *e)
         rc = for_each(c, r, extract_one, x, e);
     for (int i = 0; i < sky_extract_skipped(x); i++)
         sky_warn(c, "%s", sky_extract_skip_message(x, i));
-    if (!rc && !sky_extract_files(x) && fields)
-        rc = sky_fail(e, SKY_ECORRUPT, "--fields %s: no record has such a field", fields);
+    const char *name;
+    int n = sky_extract_missing(x, &name);
+    if (!rc && n)
+        rc = sky_fail(e, SKY_ECORRUPT, "--fields: no record has a field '%.*s'", n, name);
     else if (!rc && !sky_extract_files(x) && sky_extract_skipped(x))
         rc = sky_fail(e, SKY_ECORRUPT, "no field could be written as %s", extract);
     sky_extract_close(x);

@@ -11,7 +11,7 @@ enum { MAX_NOTES = 16 };
 
 struct sky_extract {
     enum { PNG, NPZ, TIF } format;
-    char *dir, *fields; /* fields: ",a,b," or NULL */
+    char *dir, *fields, *missing; /* fields: ",a,b," or NULL; missing: those that no record has had yet */
     uint64_t files;
     char *note[MAX_NOTES], *noted[MAX_NOTES];
     int notes;
@@ -35,8 +35,9 @@ int sky_extract_open(sky_extract **out, const char *format, const char *dir, con
         x->format = k;
         x->dir = sky_strdup(dir);
         x->fields = fields ? sky_asprintf(",%s,", fields) : NULL;
+        x->missing = fields ? sky_asprintf(",%s,", fields) : NULL;
     }
-    if (!x || !x->dir || !x->fields != !fields) {
+    if (!x || !x->dir || !x->fields != !fields || !x->missing != !fields) {
         sky_extract_close(x);
         return sky_fail(e, SKY_ENOMEM, "extract: out of memory");
     }
@@ -54,6 +55,7 @@ void sky_extract_close(sky_extract *x)
     }
     sky_free(x->dir);
     sky_free(x->fields);
+    sky_free(x->missing);
     sky_free(x);
 }
 
@@ -71,11 +73,21 @@ void sky_safe_name(sky_buf *b, const char *id, const char *keep)
             sky_buf_printf(b, "%%%02X", (unsigned char)*p);
 }
 
-static int wanted(const sky_extract *x, const char *name)
+int sky_extract_missing(const sky_extract *x, const char **name)
+{
+    *name = x->missing ? x->missing + 1 : "";
+    return (int)strcspn(*name, ",");
+}
+
+static int wanted(sky_extract *x, const char *name)
 {
     char key[80];
+    if (!x->fields)
+        return 1;
     snprintf(key, sizeof key, ",%s,", name);
-    return !x->fields || strstr(x->fields, key) != NULL;
+    for (char *p; (p = strstr(x->missing, key));) /* the comma in front stays */
+        memmove(p, p + strlen(key) - 1, strlen(p + strlen(key) - 1) + 1);
+    return strstr(x->fields, key) != NULL;
 }
 
 /* A field that the format cannot hold: an error when it was asked for, a note (once per name) when not. */

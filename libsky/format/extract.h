@@ -14,6 +14,8 @@ typedef struct sky_extract sky_extract;
 int sky_extract_open(sky_extract **out, const char *format, const char *dir, const char *fields, sky_err *e) SKY_MUST_USE;
 int sky_extract_sample(sky_extract *x, const sky_sample *s, sky_err *e) SKY_MUST_USE;
 uint64_t sky_extract_files(const sky_extract *x);
+/* Length and place (not terminated, borrowed) of the first of `fields` that no record had; 0: each was there. */
+int sky_extract_missing(const sky_extract *x, const char **name);
 int sky_extract_skipped(const sky_extract *x);
 const char *sky_extract_skip_message(const sky_extract *x, int i);
 void sky_extract_close(sky_extract *x);

@@ -146,6 +146,9 @@ status 2 "--extract jpg" "$pack" --extract jpg -C "$tmp/x" "$tmp/a.sky"
 status 3 "--fields that no record has" "$pack" --extract npz --fields tpyo -C "$tmp/x" "$tmp/a.sky"
 grep -q 'tpyo' "$tmp/err"
 ok $? "names them"
+status 3 "a misspelt field beside a right one" "$pack" --extract npz --fields label,tpyo,label -C "$tmp/x" "$tmp/a.sky"
+grep -q "no record has a field 'tpyo'" "$tmp/err"
+ok $? "is named"
 status 2 "a field that is no picture, asked for by name" "$pack" --extract png --fields none -C "$tmp/x" "$tmp/a.sky"
 if command -v gdalinfo >/dev/null; then
     f=$(find "$tmp/x" -name '*00003*s2.tif')
