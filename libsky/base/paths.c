@@ -1,6 +1,7 @@
 #include "base/paths.h"
 #include "base/mem.h"
 
+#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -23,6 +24,38 @@ static int has_suffix(const char *s, const char *suffix)
 {
     size_t n = strlen(s), m = strlen(suffix);
     return n >= m && !strcmp(s + n - m, suffix);
+}
+
+/* ", " and the names there are in the folder of `path`, where there is one. */
+static void list_names(sky_buf *b, const char *path, const char *ext)
+{
+    char *dir = sky_strdup(path);
+    struct dirent **f = NULL;
+    if (dir)
+        *strrchr(dir, '/') = 0;
+    int n = dir ? scandir(dir, &f, NULL, alphasort) : 0;
+    for (int i = 0; i < n; i++) {
+        if (has_suffix(f[i]->d_name, ext))
+            sky_buf_printf(b, "%s%.*s", b->n ? ", " : "", (int)(strlen(f[i]->d_name) - strlen(ext)), f[i]->d_name);
+        free(f[i]);
+    }
+    free(f);
+    sky_free(dir);
+}
+
+static int not_found(char *const *tries, int n, const char *kind, const char *name, const char *ext, sky_err *e)
+{
+    const char *what = strcmp(kind, "configs") ? "dataset" : "configuration";
+    sky_buf names = {0};
+    for (int i = 0; i < n; i++)
+        if (tries[i])
+            list_names(&names, tries[i], ext);
+    int rc = names.n && !names.bad
+                 ? sky_fail(e, SKY_EUSAGE, "no %s named '%s'; there are: %s", what, name, names.p)
+                 : sky_fail(e, SKY_EUSAGE, "no %s named '%s' (looked in $SKY_DATA/%s, share/skysense/%s beside the program's folder, and %s/share/skysense/%s)",
+                            what, name, kind, kind, SKY_PREFIX, kind);
+    sky_buf_free(&names);
+    return rc;
 }
 
 int sky_data_file(char **out, const char *kind, const char *name, const char *ext, sky_err *e)
@@ -50,8 +83,7 @@ int sky_data_file(char **out, const char *kind, const char *name, const char *ex
         }
     int rc = no_memory ? sky_fail(e, SKY_ENOMEM, "%s: out of memory", name)
              : *out    ? SKY_OK
-                       : sky_fail(e, SKY_EUSAGE, "no %s named '%s' (looked in $SKY_DATA/%s, share/skysense/%s beside the program's folder, and %s/share/skysense/%s)",
-                             strcmp(kind, "configs") ? "dataset" : "configuration", name, kind, kind, SKY_PREFIX, kind);
+                       : not_found(tries, N, kind, name, ext, e);
     for (int i = 0; i < N; i++)
         sky_free(tries[i]);
     return rc;
