@@ -63,7 +63,8 @@ void sky_nn_window_forget(sky_nn_window *l)
 /* Both, on the stack or from the last time. A dry run always counts the stack's way, so that its peak holds for either. */
 static void derive(sky_ctx *c, sky_nn_window *l, sky_tensor *bias, sky_tensor *pad)
 {
-    if (c->tape) { /* they change with every step and have gradients */
+    if (c->tape) { /* they change with every step and have gradients; what a validation kept is of an earlier one */
+        sky_nn_window_forget(l);
         *bias = sky_nn_window_bias(c, l);
         *pad = pad_qkv(c, l);
         return;

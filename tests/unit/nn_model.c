@@ -170,6 +170,33 @@ static void new_values_count(void)
     tear_down(&t);
 }
 
+/* As training does: a validation, an optimizer that changes the values where they lie, a step on the tape, a validation. */
+static void steps_count(void)
+{
+    bed t;
+    sky_err e = {0};
+    sky_tape *tape = NULL;
+    const int64_t n = (H / 4) * (W / 4) * C;
+    const sky_pp_opts plain = {0};
+    OK(set_up(&t, SKY_F32, 2) && !sky_tape_open(&tape, &e), "set up");
+    sky_params *ps = sky_pp_params(t.m);
+    float *before = forward(&t, all_on, 0, 1, &plain, NULL, &e);
+    for (int i = 0; i < ps->n; i++)
+        if (strstr(ps->v[i].name, "cpb_mlp.2.weight") || strstr(ps->v[i].name, "v_bias"))
+            for (int64_t k = 0; k < sky_numel(ps->v[i].slot); k++)
+                ((float *)ps->v[i].slot->data)[k] += (float)(k % 3) - 1;
+    sky_tape_start(&t.c, tape);
+    float *step = forward(&t, all_on, 0, 1, &plain, NULL, &e);
+    sky_tape_stop(&t.c);
+    float *after = forward(&t, all_on, 0, 1, &plain, NULL, &e);
+    sky_pp_params(t.m); /* forgets all that was derived */
+    float *fresh = forward(&t, all_on, 0, 1, &plain, NULL, &e);
+    OK(before && fresh && !same(before, fresh, n) && step && same(after, fresh, n), "nor does what a step on the tape has outdated %s", e.msg);
+    sky_free(before), sky_free(step), sky_free(after), sky_free(fresh);
+    sky_tape_close(tape);
+    tear_down(&t);
+}
+
 static void refused(void)
 {
     bed t;
@@ -195,6 +222,7 @@ int main(void)
     class_map();
     annotation();
     new_values_count();
+    steps_count();
     refused();
     return END();
 }
