@@ -437,7 +437,7 @@ static int open_segment(tool *t, sky_segment **s, sky_err *e)
         rc = sky_weights_hash(t->weights, t->cli->threads, t->hash, e);
     if (!rc && (rc = sky_segment_open(s, t->weights, &t->ctx, strcmp(t->o.dtype, "bf16") ? SKY_F32 : SKY_BF16, t->hash, e)))
         sky_wrap(e, "%s", t->o.model);
-    return rc;
+    return rc || !t->o.palette ? rc : sky_segment_palette(*s, e);
 }
 
 static int segment(tool *t, sky_err *e)

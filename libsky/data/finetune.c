@@ -173,14 +173,19 @@ int sky_finetune_channels(const sky_finetune *s) { return s->channels; }
 int sky_finetune_classes(const sky_finetune *s) { return s->classes; }
 int sky_finetune_class_value(const sky_finetune *s, int index) { return s->value[index]; }
 
-const char *sky_finetune_class_name(const sky_finetune *s, int index)
+const json_t *sky_finetune_class(const sky_finetune *s, int index)
 {
     for (size_t i = 0; i < json_array_size(s->table); i++) {
         const json_t *k = json_array_get(s->table, i);
         if (json_integer_value(json_object_get(k, "value")) == s->value[index])
-            return json_string_value(json_object_get(k, "name"));
+            return k;
     }
     return NULL;
+}
+
+const char *sky_finetune_class_name(const sky_finetune *s, int index)
+{
+    return json_string_value(json_object_get(sky_finetune_class(s, index), "name"));
 }
 
 json_t *sky_finetune_normals(const sky_finetune *s)

@@ -54,6 +54,7 @@ void sky_finetune_close(sky_finetune *s); /* NULL allowed */
 uint64_t sky_finetune_items(const sky_finetune *s);   /* of an epoch: the samples */
 int sky_finetune_channels(const sky_finetune *s);
 int sky_finetune_classes(const sky_finetune *s);
+const json_t *sky_finetune_class(const sky_finetune *s, int index); /* its entry of the class table, borrowed; NULL: none */
 const char *sky_finetune_class_name(const sky_finetune *s, int index); /* borrowed; NULL: unknown */
 int sky_finetune_class_value(const sky_finetune *s, int index);
 int sky_finetune_make(const sky_finetune *s, uint64_t at, uint64_t attempt, sky_finetune_item **out, sky_err *e) SKY_MUST_USE;

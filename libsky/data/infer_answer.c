@@ -1,6 +1,7 @@
 /* From a pass that was run to a prediction sample, and the probabilities behind it. */
 #include "base/mem.h"
 #include "data/infer_internal.h"
+#include "format/palette.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -61,18 +62,6 @@ void sky_infer_add_run(const sky_infer *in, sky_infer_pass *p, const float *logi
 
 /* ---- class tables ---------------------------------------------------------------------------------------------------- */
 
-/* Well apart for neighbouring values: hue by the golden angle. */
-static json_t *colour_of(int value)
-{
-    const double hue = fmod(value * 137.50776405, 360) / 60;
-    int rgb[3];
-    for (int i = 0; i < 3; i++) {
-        const double d = fabs(fmod(hue + 6 - 2 * i, 6) - 3) - 1; /* 1 at full, 0 at none */
-        rgb[i] = (int)lround(60 + 180 * (d < 0 ? 0 : d > 1 ? 1 : d));
-    }
-    return json_pack("[i,i,i]", rgb[0], rgb[1], rgb[2]);
-}
-
 static const json_t *entry_of(const json_t *table, int value)
 {
     for (size_t i = 0; i < json_array_size(table); i++)
@@ -92,7 +81,7 @@ static int add_class(json_t *to, const sky_infer *in, const json_t *table, int v
     if (colour)
         bad |= json_object_set(one, "color", colour);
     else if (in->o.palette)
-        bad |= json_object_set_new(one, "color", colour_of(value));
+        bad |= json_object_set_new(one, "color", sky_class_colour_json(value));
     return json_array_append_new(to, one) || bad;
 }
 

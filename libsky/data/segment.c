@@ -2,6 +2,7 @@
 #include "base/mem.h"
 #include "data/normal.h"
 #include "data/planes.h"
+#include "format/palette.h"
 #include "nn/segmentor.h"
 #include "tensor/ops.h"
 
@@ -113,6 +114,11 @@ int sky_segment_open(sky_segment **out, const sky_weights *w, sky_ctx *c, sky_dt
         *out = NULL;
     }
     return rc;
+}
+
+int sky_segment_palette(sky_segment *s, sky_err *e)
+{
+    return sky_class_table_colour(s->classes) ? sky_fail(e, SKY_ENOMEM, "out of memory") : SKY_OK;
 }
 
 void sky_segment_close(sky_segment *s)

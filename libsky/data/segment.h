@@ -15,6 +15,8 @@ typedef struct sky_segment sky_segment;
 int sky_segment_is(const sky_weights *w);
 /* w and c are borrowed; model: identity of the weights, for the metadata of predictions, borrowed. */
 int sky_segment_open(sky_segment **out, const sky_weights *w, sky_ctx *c, sky_dtype dtype, const char *model, sky_err *e) SKY_MUST_USE;
+/* Give every class of the network's table without a colour one (format/palette.h). */
+int sky_segment_palette(sky_segment *s, sky_err *e) SKY_MUST_USE;
 void sky_segment_close(sky_segment *s); /* NULL allowed */
 const char *const *sky_segment_fields(const sky_segment *s); /* to read of a sample, NULL-terminated */
 /* Prediction of x: field "pred", U8 [y,x] of class values at the picture's own size, with its CRS and affine. Dates as in

@@ -182,8 +182,9 @@ static json_t *class_table(const segment *s)
 {
     json_t *a = json_array();
     for (int i = 0; a && i < s->seg.classes; i++) {
-        const char *name = sky_finetune_class_name(s->train.sampler, i);
-        json_t *k = json_pack("{s:i, s:s*}", "value", sky_finetune_class_value(s->train.sampler, i), "name", name);
+        const json_t *known = sky_finetune_class(s->train.sampler, i);
+        json_t *k = json_pack("{s:i, s:O*, s:O*}", "value", sky_finetune_class_value(s->train.sampler, i), "name", json_object_get(known, "name"),
+                              "color", json_object_get(known, "color"));
         if (json_array_append_new(a, k)) {
             json_decref(a);
             a = NULL;

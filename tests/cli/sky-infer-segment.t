@@ -30,6 +30,18 @@ net=$T/run/last.safetensors
 ok $? "it segments shards without prompts"
 [ "$("$B/bin/sky-pack" --list "$T/pred.sky" | grep -c 'pred U8\[128,128\]')" = "$("$B/bin/sky-pack" --list "$T/tiles.sky" | wc -l)" ]
 ok $? "a map for every picture, at its size"
+"$B/bin/sky-pack" --extract png -C "$T/png" "$T/pred.sky" 2>"$T/err" && python3 - "$net" "$(ls "$T"/png/*.pred.png | head -1)" <<'PY' >"$T/err" 2>&1
+import json, struct, sys
+f = open(sys.argv[1], "rb")
+meta = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))["__metadata__"]
+want = [{"value": 1, "name": "Water", "color": [0, 92, 230]}, {"value": 2, "name": "Road", "color": [120, 120, 120]},
+        {"value": 3, "name": "Vegetation", "color": [38, 150, 40]}, {"value": 4, "name": "Building", "color": [214, 60, 40]}]
+assert json.loads(meta["classes"]) == want, meta["classes"]
+png = open(sys.argv[2], "rb").read()
+at = png.index(b"PLTE") + 4
+assert [list(png[at + 3 * k:at + 3 * k + 3]) for k in (1, 2, 3, 4)] == [c["color"] for c in want]
+PY
+ok $? "the data's class colours are in the weights and in extracted pictures"
 "$B/bin/sky-infer" -m "$net" --threads 1 <"$T/tiles.sky" 2>"$T/err" | "$B/bin/sky-pack" -q -o "$T/again.sky"
 cmp -s <("$B/bin/sky-pack" --cat "$T/pred.sky" | tail -n +2 | sha256sum) <("$B/bin/sky-pack" --cat "$T/again.sky" | tail -n +2 | sha256sum)
 ok $? "the same from a stream with one thread"

@@ -30,7 +30,7 @@ static json_t *metadata(const sky_config *cfg, const sky_seg_config *seg)
     json_t *o = json_pack("{s:s, s:s}", "task", "segment", "field", "hr");
     int bad = !o || add_json(o, "config", sky_config_json(cfg)) || add_json(o, "segment", sky_seg_config_json(seg, 4)) ||
               add_json(o, "normal", json_pack("{s:{s:[i,i],s:[f,f]}}", "hr", "mean", 100, 100, "std", 50.0, 50.0)) ||
-              add_json(o, "classes", json_pack("[{s:i},{s:i},{s:i}]", "value", 1, "value", 2, "value", 7));
+              add_json(o, "classes", json_pack("[{s:i},{s:i,s:[i,i,i]},{s:i}]", "value", 1, "value", 2, "color", 1, 2, 3, "value", 7));
     return bad ? NULL : o;
 }
 
@@ -139,6 +139,37 @@ static int answer(uint8_t *map, const char *path, const sky_backend *be, const s
     return rc;
 }
 
+/* The class table of a prediction: without a palette as the weights say, with one a colour for every class, given ones kept. */
+static void colours(const char *path, const sky_sample *x)
+{
+    for (int palette = 0; palette < 2; palette++) {
+        sky_weights *w = NULL;
+        sky_ctx c;
+        sky_segment *s = NULL;
+        sky_sample y;
+        json_t *want = palette ? json_pack("[{s:i,s:[i,i,i]},{s:i,s:[i,i,i]},{s:i,s:[i,i,i]}]", "value", 1, "color", 60, 240, 113, "value", 2, "color", 1, 2, 3,
+                                           "value", 7, "color", 68, 60, 240)
+                               : json_pack("[{s:i},{s:i,s:[i,i,i]},{s:i}]", "value", 1, "value", 2, "color", 1, 2, 3, "value", 7);
+        sky_sample_init(&y);
+        if (sky_ctx_open(&c, "cpu", 2, &e) || sky_weights_open(&w, path, &e))
+            exit(2);
+        int rc = sky_segment_open(&s, w, &c, SKY_F32, "none", &e);
+        if (!rc && palette)
+            rc = sky_segment_palette(s, &e);
+        if (!rc)
+            rc = sky_segment_answer(&y, s, x, &e);
+        json_t *got = rc ? NULL : json_object_get(sky_sample_field(&y, "pred")->meta, "classes");
+        char *text = json_dumps(got, JSON_COMPACT);
+        OK(!rc && json_equal(got, want), "%s: %s", palette ? "a colour for every class" : "the weights' class table", rc ? e.msg : text);
+        free(text);
+        json_decref(want);
+        sky_sample_free(&y);
+        sky_segment_close(s);
+        sky_ctx_close(&c);
+        sky_weights_close(w);
+    }
+}
+
 int main(void)
 {
     static uint8_t map[PX], again[PX];
@@ -156,6 +187,7 @@ int main(void)
     own.own_memory = 1, own.alloc = own_alloc, own.linear = own_linear, own.conv2d = own_conv2d;
     rc = answer(again, path, &own, &x);
     OK(rc == 0 && !memcmp(map, again, PX), "the same on a device with memory of its own");
+    colours(path, &x);
     OK(blocks > 0 && elsewhere == 0, "where every weight lies in it: %d do not", elsewhere);
     sky_sample_free(&x);
     picture(&x, 3);
