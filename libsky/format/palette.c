@@ -28,3 +28,18 @@ int sky_class_table_colour(json_t *table)
     }
     return bad ? -1 : 0;
 }
+
+void sky_field_colours(const sky_field *f, uint8_t rgb[256][3])
+{
+    const json_t *table = json_object_get(f->meta, "classes");
+    const size_t n = json_array_size(table);
+    sky_field_palette(f, rgb);
+    for (int v = 1; v < 255 && !n; v++)
+        sky_class_colour(v, rgb[v]);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *one = json_array_get(table, i), *value = json_object_get(one, "value");
+        const json_int_t v = json_integer_value(value);
+        if (json_is_integer(value) && v >= 0 && v <= 255 && !json_object_get(one, "color"))
+            sky_class_colour((int)v, rgb[v]);
+    }
+}

@@ -2,6 +2,7 @@
 #include "base/mem.h"
 #include "data/oneshot.h"
 #include "data/tile.h"
+#include "format/palette.h"
 
 #include <string.h>
 
@@ -37,7 +38,7 @@ static int draw(sky_sheet *s, const sky_field *image, const sky_field *label, co
     if (!rc) {
         a.p = rgb, b.p = truth, c.p = seen;
         paint_class(seen, (int64_t)c.h * c.w, pred);
-        sky_field_palette(label, colour);
+        sky_field_colours(label, colour);
         rc = sky_sheet_add(s, a, b, c, (const uint8_t(*)[3])colour, e);
     }
     sky_free(rgb);

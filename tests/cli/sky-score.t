@@ -151,6 +151,29 @@ run 3 --labels labels-*.sky --picture q.png --keep-going -- good.sky && diff tab
 ok $? "no image to draw is said, the scores come"
 run 3 --labels unmasked.sky --keep-going --picture p1.png -- good.sky && run 3 --labels masked.sky --keep-going --picture p2.png -- good.sky && [ -s p1.png ] && cmp p1.png p2.png
 ok $? "a mask of valid pixels is not taken for the picture"
+run 3 --labels unmasked.sky --keep-going --picture p3.png --picture-size 16 -- good.sky && python3 - p3.png >out 2>&1 <<'PY'
+import struct, sys, zlib
+png = open(sys.argv[1], "rb").read()
+w, h = struct.unpack(">II", png[16:24])
+raw, at = b"", 8
+while at < len(png):
+    n = struct.unpack(">I", png[at:at + 4])[0]
+    raw += png[at + 8:at + 8 + n] if png[at + 4:at + 8] == b"IDAT" else b""
+    at += n + 12
+raw, up, seen = zlib.decompress(raw), bytearray(3 * w), set()
+def paeth(a, b, c):
+    return min((abs(b - c), 0, a), (abs(a - c), 1, b), (abs(a + b - 2 * c), 2, c))[2]
+for y in range(h):
+    kind, row = raw[y * (3 * w + 1)], bytearray(raw[y * (3 * w + 1) + 1:(y + 1) * (3 * w + 1)])
+    for i in range(3 * w):
+        a, c = (row[i - 3], up[i - 3]) if i > 2 else (0, 0)
+        row[i] = row[i] + (0, a, up[i], (a + up[i]) // 2, paeth(a, up[i], c))[kind] & 255
+    seen |= {tuple(row[3 * x:3 * x + 3]) for x in range(20, 36)} # the label's square
+    up = row
+print(sorted(seen))
+sys.exit(seen != {(165, 60, 240)}) # class 2 everywhere: hue 275 degrees
+PY
+ok $? "classes without a colour are drawn in one"
 run 3 --labels stream.sky -- good.sky && says "stream.sky"
 ok $? "labels as a plain stream are refused"
 run 2 --labels - -- good.sky && says "sky-pack -o"

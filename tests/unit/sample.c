@@ -1,5 +1,6 @@
 #include "make_samples.h"
 #include "../t.h"
+#include "format/palette.h"
 #include "format/record_internal.h"
 
 #include <string.h>
@@ -88,10 +89,26 @@ static void lines(void)
     sky_buf_free(&again);
 }
 
+/* Of classes that the table gives none, and of all values but 0 and 255 where there is no table. */
+static void colours(void)
+{
+    static const uint8_t one[3] = {60, 240, 113}, two[3] = {165, 60, 240}; /* hues of 137.5 and 275 degrees */
+    uint8_t c[256][3];
+    json_t *table = json_pack("[{s:i,s:[i,i,i]},{s:i}]", "value", 1, "color", 9, 8, 7, "value", 2);
+    sky_field f = {.meta = json_object()};
+    sky_field_colours(&f, c);
+    OK(!memcmp(c[1], one, 3) && !memcmp(c[2], two, 3) && c[0][0] == 0 && c[255][2] == 255, "default colours of a field without class table");
+    OK(!json_object_set_new(f.meta, "classes", table), "a table");
+    sky_field_colours(&f, c);
+    OK(c[1][0] == 9 && c[1][1] == 8 && !memcmp(c[2], two, 3) && c[3][1] == 3, "those of the table, default ones for the rest of it, else grey");
+    json_decref(f.meta);
+}
+
 int main(void)
 {
     names();
     fields();
+    colours();
     lines();
     return END();
 }
