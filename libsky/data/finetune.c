@@ -114,12 +114,14 @@ static int find_classes(sky_finetune *s, const sky_sample *x, sky_err *e)
         s->index_of[(uint8_t)s->o.ignored[i]] = SKY_IGNORE;
     if (table && !(s->table = sky_json_copy(table)))
         return sky_fail(e, SKY_ENOMEM, "out of memory");
-    for (int i = 0; !rc && i < s->o.nclasses; i++)
+    for (int i = 0; !rc && s->o.classes && i < s->o.nclasses; i++)
         rc = add_class(s, s->o.classes[i], e);
-    for (size_t i = 0; !rc && !s->o.nclasses && i < json_array_size(table); i++)
+    for (size_t i = 0; !rc && !s->o.classes && i < json_array_size(table); i++)
         rc = add_class(s, json_integer_value(json_object_get(json_array_get(table, i), "value")), e);
+    for (int v = 0; !rc && !s->o.classes && !json_array_size(table) && v < 256 && s->classes < s->o.nclasses; v++)
+        rc = add_class(s, v, e);
     if (!rc && !s->classes)
-        rc = sky_fail(e, SKY_ECORRUPT, "field '%s' has no class table: name the classes in the configuration", label);
+        rc = sky_fail(e, SKY_ECORRUPT, "field '%s' has no classes: name them in the data set's descriptor, see sky-dataset(5)", label);
     if (s->index_of[255] == UNKNOWN)
         s->index_of[255] = SKY_IGNORE;
     return rc;

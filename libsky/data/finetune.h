@@ -30,8 +30,8 @@ typedef struct {
     int nbands;
     int reverse;            /* reverse the order of bands after selection */
     const json_t *normal;   /* from the config (data/normal.h), in the order of `bands`; NULL: from the data */
-    const int *classes;     /* value of each class index; NULL: the class table without ignored ones, else values as they are */
-    int nclasses;
+    const int *classes;     /* value of each class index; NULL: the class table without ignored ones */
+    int nclasses;           /* of classes; with classes NULL and no class table: the lowest values that are not ignored are so many */
     const int64_t *ignored; /* further labels that are no class, 0..255 */
     int nignored;
 } sky_finetune_opts;

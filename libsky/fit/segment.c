@@ -59,7 +59,7 @@ static int open_source(segment *s, source *to, const sky_names *patterns, const 
     o.bands = (char *const *)r->segment.bands.v;
     o.nbands = r->segment.bands.n;
     o.classes = s->values;
-    o.nclasses = s->values ? (int)r->segment.classes : 0;
+    o.nclasses = (int)r->segment.classes;
     o.ignored = r->segment.ignored;
     o.nignored = r->segment.nignored;
     int rc = sky_fit_inputs_open(&to->in, patterns, what, e);

@@ -60,6 +60,17 @@ ok $? "sky-score finds the accuracy that validation found"
 "$B/bin/sky-pack" --extract tif -C "$T/tif" "$T/pred.sky" 2>"$T/err" && gdalinfo "$(ls "$T"/tif/*.tif | head -1)" 2>/dev/null | grep -q 32631
 [ $? = 0 ] || ! command -v gdalinfo >/dev/null
 ok $? "georeference is kept"
+"$B/bin/sky-pack" --extract tif --fields hr,label -C "$T/files" "$T/tiles.sky" 2>"$T/err" &&
+    "$B/bin/sky-ingest" -q -d folder --images '{id}.hr.tif' --labels '{id}.label.tif' "$T/files" 2>"$T/err" | "$B/bin/sky-pack" -q -o "$T/folder.sky" &&
+    sed 's:tiles.sky:folder.sky:g; s/steps: 4/steps: 1/' "$T/run.yaml" >"$T/folder.yaml" && "$B/bin/sky-train" -q --out "$T/counted" "$T/folder.yaml" 2>"$T/err"
+ok $? "labels without a class table: segment.classes says how many there are"
+"$B/bin/sky-infer" -m "$T/counted/last.safetensors" --palette "$T/folder.sky" 2>"$T/err" | "$B/bin/sky-pack" --extract png -C "$T/counted" && python3 - "$(ls "$T"/counted/*.pred.png | head -1)" <<'PY' >"$T/err" 2>&1
+import sys
+png = open(sys.argv[1], "rb").read()
+at = png.index(b"PLTE") + 4
+assert list(png[at + 3:at + 9]) == [60, 240, 113, 165, 60, 240], list(png[at:at + 15]) # hues of 137.5 and 275 degrees
+PY
+ok $? "and --palette gives their predictions colours"
 "$B/bin/sky-infer" -m "$net" tests/data/none.sky >/dev/null 2>"$T/err"
 [ $? = 4 ]
 ok $? "an absent shard is status 4"

@@ -212,6 +212,31 @@ static void bad_data(json_t *normal)
     made_close(&m);
 }
 
+static void no_table(sky_sample *s, int i)
+{
+    (void)i;
+    json_object_set_new(sky_sample_field(s, "label")->meta, "classes", json_array());
+}
+
+/* The number of classes then says which they are. */
+static void counted(json_t *normal)
+{
+    made m;
+    sky_err e = {0};
+    const sky_roll_opts all = {0};
+    sky_finetune *s = NULL, *t = NULL;
+    sky_finetune_opts o = options(normal);
+    OK(!made_open(&m, NULL, N, N, 0, &all, no_table, &e), "open %s", e.msg);
+    OK(sky_finetune_open(&s, m.r, &o, &e) == SKY_ECORRUPT && strstr(e.msg, "field 'label' has no classes: name them in the data set's descriptor"), "%s", e.msg);
+    o.nclasses = 4;
+    OK(!sky_finetune_open(&s, m.r, &o, &e) && sky_finetune_classes(s) == 4 && sky_finetune_class_value(s, 0) == 1 && sky_finetune_class_value(s, 3) == 4 &&
+           !sky_finetune_class_name(s, 0), "four classes and 0 ignored: 1 to 4");
+    o.nclasses = 5, o.nignored = 0;
+    OK(!sky_finetune_open(&t, m.r, &o, &e) && sky_finetune_classes(t) == 5 && sky_finetune_class_value(t, 0) == 0 && sky_finetune_class_value(t, 4) == 4, "five: 0 to 4");
+    sky_finetune_close(s), sky_finetune_close(t);
+    made_close(&m);
+}
+
 int main(void)
 {
     made m;
@@ -225,6 +250,7 @@ int main(void)
     made_close(&m);
     dates(one);
     bad_data(three);
+    counted(three);
     json_decref(three), json_decref(one);
     return END();
 }
