@@ -8,6 +8,7 @@
 #include "data/prompts.h"
 #include "data/segment.h"
 #include "tensor/backend.h"
+#include "train/checkpoint.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -191,12 +192,22 @@ static int open_device(tool *t, sky_err *e)
     return sky_ctx_open(&t->ctx, t->o.device, t->cli->threads, e) ? sky_wrap(e, "--device") : SKY_OK;
 }
 
+static int open_weights(tool *t, sky_err *e)
+{
+    int rc = sky_weights_open(&t->weights, t->o.model, e);
+    if (!rc && sky_checkpoint_is_state(t->weights))
+        rc = sky_fail(e, SKY_EUSAGE, "%s: the state of a training run, not weights: those are in the .safetensors files beside it", t->o.model);
+    return rc;
+}
+
 static void warn_line(void *arg, const char *line) { sky_warn(arg, "%s", line); }
 
 static int open_model(tool *t, sky_err *e)
 {
     const sky_dtype dtype = strcmp(t->o.dtype, "bf16") ? SKY_F32 : SKY_BF16;
-    int rc = sky_weights_open(&t->weights, t->o.model, e);
+    int rc = open_weights(t, e);
+    if (!rc && sky_segment_is(t->weights))
+        rc = sky_fail(e, SKY_EUSAGE, "%s: a network fine-tuned for segmentation takes no prompts", t->o.model);
     if (!rc)
         rc = choose_config(t, e);
     if (!rc)
@@ -428,7 +439,7 @@ static int segment_all(tool *t, sky_segment *s, sky_err *e)
 
 static int open_segment(tool *t, sky_segment **s, sky_err *e)
 {
-    int rc = sky_weights_open(&t->weights, t->o.model, e);
+    int rc = open_weights(t, e);
     if (!rc && !sky_segment_is(t->weights))
         rc = sky_fail(e, SKY_EUSAGE, "--prompts FILE is missing; --make-prompts makes one (try --help). Only networks fine-tuned by sky-train go without");
     if (!rc)

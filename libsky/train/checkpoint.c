@@ -303,6 +303,12 @@ static int restore_average(const sky_checkpoint *c, sky_state *s, sky_err *e)
     return rc;
 }
 
+int sky_checkpoint_is_state(const sky_weights *w)
+{
+    const char *format = json_string_value(json_object_get(sky_weights_metadata(w), "format"));
+    return format && !strcmp(format, SKY_STATE_FORMAT);
+}
+
 int sky_checkpoint_restore(const sky_checkpoint *c, sky_state *s, sky_err *e)
 {
     int rc = restore_moments(c, s, e);

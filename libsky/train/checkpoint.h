@@ -47,6 +47,8 @@ int sky_checkpoint_latest(const sky_checkpoints *k, sky_checkpoint *c, sky_err *
 /* The one of this path (weights, state or link): broken or mixed is an error that says what. */
 int sky_checkpoint_open(const sky_checkpoints *k, const char *path, sky_checkpoint *c, sky_err *e) SKY_MUST_USE;
 void sky_checkpoint_close(sky_checkpoint *c);
+/* 1: this file is a run's state, not weights. */
+int sky_checkpoint_is_state(const sky_weights *w);
 /* Moments and averages (this rank's part) of s. The weights have been loaded from c->weights before s was opened. The
  * parameters that train must be the same. */
 int sky_checkpoint_restore(const sky_checkpoint *c, sky_state *s, sky_err *e) SKY_MUST_USE;

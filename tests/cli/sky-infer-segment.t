@@ -77,6 +77,18 @@ ok $? "an absent shard is status 4"
 "$B/tests/seed-weights" --config tiny -o "$T/one-shot.safetensors" && "$B/bin/sky-infer" -m "$T/one-shot.safetensors" "$T/tiles.sky" >/dev/null 2>"$T/err"
 [ $? = 2 ] && grep -q 'prompts FILE is missing' "$T/err"
 ok $? "the one-shot model still wants prompts"
+id=$("$B/bin/sky-pack" --list "$T/tiles.sky" | head -2 | cut -f1 | paste -s)
+printf '%s\t1\n' "$id" >"$T/p.tsv"
+"$B/bin/sky-infer" -m "$net" --prompts "$T/p.tsv" "$T/tiles.sky" >/dev/null 2>"$T/err"
+[ $? = 2 ] && grep -q 'takes no prompts' "$T/err"
+ok $? "prompts for a fine-tuned network are refused"
+state=$(ls "$T"/run/step-*.state | head -1)
+"$B/bin/sky-infer" -m "$state" "$T/tiles.sky" >/dev/null 2>"$T/err"
+[ $? = 2 ] && grep -q 'the state of a training run' "$T/err" && {
+    "$B/bin/sky-infer" -m "$state" --prompts "$T/p.tsv" "$T/tiles.sky" >/dev/null 2>"$T/err"
+    [ $? = 2 ]
+} && grep -q 'the state of a training run' "$T/err"
+ok $? "a run's state is not taken for weights"
 "$B/bin/sky-ingest" -q -d flood3i tests/data/flood3i 2>/dev/null | "$B/bin/sky-infer" -m "$net" >/dev/null 2>"$T/err"
 [ $? = 3 ] && grep -q "field 'hr'" "$T/err"
 ok $? "other bands are an error that names sample and field"
