@@ -448,6 +448,8 @@ static int open_segment(tool *t, sky_segment **s, sky_err *e)
         rc = sky_weights_hash(t->weights, t->cli->threads, t->hash, e);
     if (!rc && (rc = sky_segment_open(s, t->weights, &t->ctx, strcmp(t->o.dtype, "bf16") ? SKY_F32 : SKY_BF16, t->hash, e)))
         sky_wrap(e, "%s", t->o.model);
+    if (!rc)
+        sky_note(t->cli, "model %.16s, %s on %s, fine-tuned for field '%s'", t->hash, t->o.dtype, sky_cpu_level_name(sky_cpu_level_get()), sky_segment_fields(*s)[0]);
     return rc || !t->o.palette ? rc : sky_segment_palette(*s, e);
 }
 
@@ -463,6 +465,8 @@ static int segment(tool *t, sky_err *e)
     }
     if (!rc)
         rc = segment_all(t, s, e);
+    if (!rc)
+        sky_note(t->cli, "%.1f MiB of activations for the largest picture", (double)t->ctx.size / (1 << 20));
     sky_segment_close(s);
     return rc;
 }

@@ -42,6 +42,8 @@ at = png.index(b"PLTE") + 4
 assert [list(png[at + 3 * k:at + 3 * k + 3]) for k in (1, 2, 3, 4)] == [c["color"] for c in want]
 PY
 ok $? "the data's class colours are in the weights and in extracted pictures"
+"$B/bin/sky-infer" -v -m "$net" --dtype bf16 "$T/tiles.sky" 2>"$T/err" >/dev/null && [ "$(grep -c "model [0-9a-f]\{16\}, bf16 on [a-z0-9]*, fine-tuned for field 'hr'\|[0-9.]*[1-9][0-9.]* MiB of activations" "$T/err")" = 2 ]
+ok $? "-v says which model, instruction set and how much memory"
 "$B/bin/sky-infer" -m "$net" --threads 1 <"$T/tiles.sky" 2>"$T/err" | "$B/bin/sky-pack" -q -o "$T/again.sky"
 cmp -s <("$B/bin/sky-pack" --cat "$T/pred.sky" | tail -n +2 | sha256sum) <("$B/bin/sky-pack" --cat "$T/again.sky" | tail -n +2 | sha256sum)
 ok $? "the same from a stream with one thread"
