@@ -132,7 +132,7 @@ static void put_data(sky_buf *b, const curve *c, int i)
 static void put_panel(sky_buf *b, const curves *s, int panel)
 {
     int first = 1;
-    static const char *const key[PANELS] = {"set key top right", "unset key", "unset key", "set key bottom right"}; /* where the curves will not be */
+    static const char *const key[PANELS] = {"set key outside right top", "unset key", "unset key", "set key outside right top"}; /* not over the curves */
     sky_buf_printf(b, "set title '%s'\n%s\n%s logscale y\nset format y '%s'\n", title[panel], key[panel], is_log(s, panel) ? "set" : "unset", panel == LR ? "%.1e" : "%g");
     for (int i = 0; i < s->n; i++) {
         if (s->c[i].panel != panel)

@@ -106,7 +106,7 @@ static int predict(const tool *t, sky_sample *out, const sky_sample *s, sky_err 
         rc = sky_field_set_dims(f, "yx", e);
     for (int64_t i = 0, n = (int64_t)p.h * p.w; i < n && !rc; i++)
         ((uint8_t *)f->data)[i] = (uint8_t)nearest(t, p.px + i, n);
-    if (!rc && (json_object_set_new(out->meta, "model", json_string("nearest class mean")) || json_object_set_new(f->meta, "role", json_string("label")) ||
+    if (!rc && (json_object_set_new(out->meta, "model", json_string("class means")) || json_object_set_new(f->meta, "role", json_string("label")) ||
                 (t->classes && json_object_set(f->meta, "classes", t->classes))))
         rc = sky_fail(e, SKY_ENOMEM, "out of memory");
     sky_free(p.px);
