@@ -12,6 +12,7 @@ enum { DESCRIPTOR_LIMIT = 1 << 20 };
 typedef struct {
     sky_dataset *d;
     const char *images, *labels;
+    int asked[2]; /* whether a path stands for --images, for --labels */
     char at[512]; /* "FILE: fields.hr" */
     sky_err *e;
 } parser;
@@ -30,11 +31,15 @@ static int add_path(parser *p, sky_dataset_field *f, const char *text)
         const char *given = !strcmp(text, "$images") ? p->images : !strcmp(text, "$labels") ? p->labels : "";
         if (given && !*given)
             return sky_fail(p->e, SKY_ECORRUPT, "%s: path '%s': only $images and $labels stand for options", p->at, text);
+        p->asked[!strcmp(text, "$labels")] = 1;
         if (!given && f->optional)
             return SKY_OK;
         if (!given)
             return sky_fail(p->e, SKY_EUSAGE, "this data set needs --%s PATTERN", text + 1);
-        text = given;
+        snprintf(p->at, sizeof p->at, "--%.20s", text + 1);
+        int rc = sky_pattern_parse(&f->path[f->npaths], given, p->at, p->e);
+        f->npaths += !rc;
+        return rc ? SKY_EUSAGE : SKY_OK;
     }
     int rc = sky_pattern_parse(&f->path[f->npaths], text, p->at, p->e);
     f->npaths += !rc;
@@ -415,6 +420,8 @@ int sky_dataset_parse(sky_dataset **out, const char *text, size_t n, const char 
     int rc = sky_yaml_parse(&d->tree, text, n, file, e);
     if (!rc)
         rc = parse_tree(&p);
+    if (!rc && ((images && !p.asked[0]) || (labels && !p.asked[1])))
+        rc = sky_fail(e, SKY_EUSAGE, "this data set takes no --%s: its descriptor says where files are (%s)", images && !p.asked[0] ? "images" : "labels", file);
     if (rc)
         sky_dataset_free(d);
     else

@@ -189,8 +189,10 @@ same "$($dump "$T/out" | sed -n '2p;10p' | cut -d' ' -f1-5)" $'a_0_0 label U8 80
 run 0 "" "folder without labels" -d folder --images 'Images/*.jpg' $F
 same "$($dump "$T/out" | cut -d' ' -f1-4 | head -1; $dump "$T/out" | wc -l)" $'a_0_0 hr U8 3x80x96\n5' "a star names the sample"
 run 2 "needs --images PATTERN" "folder without a pattern" -d folder $F
+run 2 "takes no --images" "a pattern where none is asked for" -d flood3i --images 'x/{id}.png' $F
+run 2 "^sky-ingest: --labels: " "a pattern that is none" -d folder --images 'Images/{id}.jpg' --labels 'lab/{nm' $F
 run 3 "path '.*' lacks the token 'id'" "labels that cannot be paired" -d folder --images 'Images/{id}.jpg' --labels 'Semantic_mask/{x}.png' $F
-run 3 "pattern '{id' *" "a pattern with an open brace" -d folder --images '{id' $F
+run 2 "pattern '{id' *" "a pattern with an open brace" -d folder --images '{id' $F
 
 # ---- links, missing files, damage ------------------------------------------------------------------------------------------
 mkdir "$T/loop"; cp -r $F/Images $F/Semantic_mask "$T/loop"; ln -s . "$T/loop/again"; ln -s ../loop "$T/loop/Images/up"; ln -s nowhere "$T/loop/Images/c_0_0.jpg"

@@ -41,7 +41,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
     sky_dataset *d;
     sky_err e;
-    if (sky_dataset_parse(&d, (const char *)p, n, "fuzz.yaml", "i/{id}.jpg", NULL, &e))
+    if (sky_dataset_parse(&d, (const char *)p, n, "fuzz.yaml", memmem(p, n, "$images", 7) ? "i/{id}.jpg" : NULL, NULL, &e))
         return 0;
     patterns(d);
     for (int i = 0; i < d->nfields; i++)
