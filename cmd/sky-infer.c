@@ -552,7 +552,9 @@ int main(int argc, char **argv)
     if (status >= 0)
         return status;
     sky_err e = {0};
-    int rc = check_words(&cli, &t.o, &e);
+    int rc = sky_cpu_level_check(&e);
+    if (!rc)
+        rc = check_words(&cli, &t.o, &e);
     if (!rc && t.o.make_prompts >= 0) {
         rc = make_prompts(&t, &e);
     } else if (!rc && !t.o.prompts) {

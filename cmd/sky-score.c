@@ -2,6 +2,7 @@
 #include "base/cli.h"
 #include "base/io.h"
 #include "base/mem.h"
+#include "cpu/cpuid.h"
 #include "format/stream.h"
 #include "score/gallery.h"
 #include "score/score_report.h"
@@ -234,6 +235,9 @@ static int run(sky_cli *c, sky_err *e)
 {
     sky_classes cls;
     sky_truth *truth = NULL;
+    int rc = sky_cpu_level_check(e);
+    if (rc)
+        return rc;
     if (!labels.n)
         return sky_fail(e, SKY_EUSAGE, "which labels? --labels SHARD...");
     for (int i = 0; i < labels.n; i++)
@@ -246,7 +250,7 @@ static int run(sky_cli *c, sky_err *e)
     if (csv && c->json)
         return sky_fail(e, SKY_EUSAGE, "--csv and --json: one of them");
     sky_classes_init(&cls);
-    int rc = parse_classes(&cls, e);
+    rc = parse_classes(&cls, e);
     if (!rc)
         rc = sky_truth_open(&truth, (char *const *)(uintptr_t)labels.v, labels.n, label_field, &cls, e);
     if (!rc) {

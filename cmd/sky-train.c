@@ -496,7 +496,9 @@ int main(int argc, char **argv)
     sky_err e = {0};
     if (cli.nargs != 1)
         return sky_cli_end(&cli, sky_fail(&e, SKY_EUSAGE, "one RUN.yaml is expected (try --help)"), &e);
-    int rc = sky_comm_open(&t.comm, &e);
+    int rc = sky_cpu_level_check(&e);
+    if (!rc)
+        rc = sky_comm_open(&t.comm, &e);
     if (rc)
         return sky_cli_end(&cli, rc, &e);
     rc = train(&t, &e);

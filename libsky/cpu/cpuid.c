@@ -57,4 +57,13 @@ sky_cpu_level sky_cpu_level_get(void)
     return (sky_cpu_level)atomic_load(&in_use);
 }
 
+int sky_cpu_level_check(sky_err *e)
+{
+    const char *env = getenv("SKY_CPU");
+    int i = 0;
+    while (env && *env && i < SKY_CPU_LEVELS && strcmp(env, names[i]))
+        i++;
+    return i < SKY_CPU_LEVELS ? SKY_OK : sky_fail(e, SKY_EUSAGE, "SKY_CPU: '%s' is not portable, avx2, avx512 or avx512bf16", env);
+}
+
 const char *sky_cpu_level_name(sky_cpu_level level) { return level < SKY_CPU_LEVELS ? names[level] : "unknown"; }
