@@ -11,22 +11,6 @@ struct sky_corpus {
     sky_shard *shard[];
 };
 
-/* Shards begin with a skippable or a zstd frame, plain streams with their first line of JSON. */
-static int refuse_stream(const char *path, sky_err *e)
-{
-    sky_in *in = NULL;
-    const void *p = "";
-    int rc = sky_in_open(&in, path, e);
-    if (rc)
-        return rc;
-    const int64_t n = sky_in_peek(in, &p, 1, e);
-    const int plain = n == 1 && *(const char *)p == '{';
-    sky_in_close(in);
-    if (plain)
-        return sky_fail(e, SKY_ECORRUPT, "%s: a plain stream has no index: pack it (sky-pack -o), or give the queries on standard input and prompts with --prompt-shards", path);
-    return n < 0 ? (int)n : SKY_OK;
-}
-
 int sky_corpus_open(sky_corpus **out, char *const *paths, int n, sky_err *e)
 {
     sky_corpus *c = sky_calloc(1, sizeof *c + (size_t)n * sizeof c->shard[0]);
@@ -34,9 +18,7 @@ int sky_corpus_open(sky_corpus **out, char *const *paths, int n, sky_err *e)
         return sky_fail(e, SKY_ENOMEM, "out of memory for %d shards", n);
     c->paths = paths;
     for (; c->n < n; c->n++) {
-        int rc = refuse_stream(paths[c->n], e);
-        if (!rc)
-            rc = sky_shard_open(&c->shard[c->n], paths[c->n], NULL, e);
+        int rc = sky_shard_open(&c->shard[c->n], paths[c->n], NULL, e);
         if (rc) {
             sky_corpus_close(c);
             return rc;

@@ -155,8 +155,18 @@ static void reverse(region *r, size_t n)
     }
 }
 
+/* sky-ingest, sky-tile and sky-infer write these. */
+static int is_plain(const sky_shard *s)
+{
+    static const char head[] = "{\"sky\":\"";
+    char p[sizeof head - 1];
+    return sky_in_size(s->in) >= (int64_t)sizeof p && sky_in_pread(s->in, p, sizeof p, 0, NULL) == SKY_OK && !memcmp(p, head, sizeof p);
+}
+
 static int open_index(sky_shard *s, sky_err *e)
 {
+    if (is_plain(s))
+        return sky_fail(e, SKY_ECORRUPT, "a plain stream has no index: sky-pack -o makes a shard of it");
     uint64_t end = (uint64_t)sky_in_size(s->in);
     int rc = SKY_OK;
     do {

@@ -174,7 +174,7 @@ print(sorted(seen))
 sys.exit(seen != {(165, 60, 240)}) # class 2 everywhere: hue 275 degrees
 PY
 ok $? "classes without a colour are drawn in one"
-run 3 --labels stream.sky -- good.sky && says "stream.sky"
+run 3 --labels stream.sky -- good.sky && says "stream.sky: a plain stream has no index: sky-pack -o makes a shard of it"
 ok $? "labels as a plain stream are refused"
 run 2 --labels - -- good.sky && says "sky-pack -o"
 ok $? "labels on standard input are refused with the way out"
