@@ -54,7 +54,7 @@ static void print_help(const sky_cli *c, const sky_opt *common)
     printf("  -h, --help                   this text\n      --version                version and what is built in\n");
     if (c->details)
         printf("\n%s\n", c->details);
-    printf("\nexit status: 0 done, 1 the answer is no, 2 bad command line, 3 bad input data, 4 I/O, memory or device failed\n");
+    printf("\nexit status: 0 done, 2 bad command line, 3 bad input data, 4 I/O, memory or device failed\n");
 }
 
 /* "prog: msg" on stderr. */

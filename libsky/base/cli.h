@@ -10,7 +10,7 @@
 #include "base/json.h"
 #include <stdint.h>
 
-enum { SKY_EXIT_OK = 0, SKY_EXIT_NO = 1, SKY_EXIT_USAGE = 2, SKY_EXIT_DATA = 3, SKY_EXIT_SYSTEM = 4 };
+enum { SKY_EXIT_OK = 0, SKY_EXIT_USAGE = 2, SKY_EXIT_DATA = 3, SKY_EXIT_SYSTEM = 4 };
 
 typedef enum {
     SKY_OPT_FLAG,  /* value: int *, set to 1 */
@@ -65,7 +65,7 @@ typedef struct {
  * line and "try --help" to stderr and returns 2). Also: SIGPIPE quiet, SIGINT/SIGTERM remove temporary files and
  * re-raise, stdout checked at the end. */
 int sky_cli_begin(sky_cli *c, int argc, char **argv);
-/* Print e's message if rc < 0, close stdout and check it, return the exit status. rc: 0, 1 ("no") or SKY_E... */
+/* Print e's message if rc < 0, close stdout and check it, return the exit status. rc: 0 or SKY_E... */
 int sky_cli_end(sky_cli *c, int rc, sky_err *e);
 int sky_cli_status(int rc); /* of an error code: 2, 3 or 4 */
 
