@@ -34,6 +34,9 @@ $(OUT)/score.txt: $(OUT)/pred.sky
 	$(BIN)/sky-score --labels $(OUT)/val.sky --prompts $(OUT)/prompts.tsv $< > $@
 	$(BIN)/sky-score --labels $(OUT)/val.sky --prompts $(OUT)/prompts.tsv --json $< > $(OUT)/score.json
 
+$(DATA) $(WEIGHTS): # asked for only where it is not there
+	+@echo "flood3i.mk: $@ is not there: DATA=FOLDER names the download, WEIGHTS=FILE the weights" >&2; exit 1
+
 clean: ## remove OUT
 	rm -rf $(OUT)
 

@@ -5,6 +5,9 @@
 #   WEIGHTS the file to begin with, where the run begins with one
 #
 # and includes this file before its rules. `shards` stops before the training.
+ifndef RUN
+$(error train.mk is a part of other recipes: make -f pipelines/pretrain.mk, or pipelines/finetune.mk)
+endif
 OUT    ?= out/$(RUN)
 BIN    ?= build/bin
 # How to start the training ("mpirun -n 8", "srun" ...), and further options for it.
@@ -30,6 +33,9 @@ endif
 # The run names its files from where it is started. It goes on where it was stopped.
 $(OUT)/run/last.safetensors: $(shards) pipelines/$(RUN).yaml | $(begin)
 	cd $(OUT) && $(LAUNCH) $(abspath $(BIN))/sky-train --out run --resume latest $(TRAIN) $(abspath pipelines/$(RUN).yaml)
+
+$(sort $(DATA) $(VAL) $(WEIGHTS)): # asked for only where it is not there
+	+@echo "$(RUN): $@ is not there: DATA=... names the data set, WEIGHTS=FILE what the training begins with" >&2; exit 1
 
 clean: ## remove OUT
 	rm -rf $(OUT)
