@@ -11,7 +11,8 @@ static int expand(glob_t *g, const sky_names *patterns, const char *what, sky_er
     for (int i = 0; i < patterns->n; i++) {
         int r = glob(patterns->v[i], i ? GLOB_APPEND : 0, NULL, g);
         if (r == GLOB_NOMATCH)
-            return sky_fail(e, SKY_EIO, "%s: no file matches '%s'", what, patterns->v[i]);
+            return sky_fail(e, SKY_ECORRUPT, "%s: no file matches '%s'%s", what, patterns->v[i],
+                            patterns->v[i][0] == '/' ? "" : " (relative: from where the program was started)");
         if (r)
             return sky_fail(e, r == GLOB_NOSPACE ? SKY_ENOMEM : SKY_EIO, "%s: cannot list '%s'", what, patterns->v[i]);
     }
