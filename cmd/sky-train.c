@@ -171,6 +171,16 @@ static int same_run(const tool *t, sky_err *e)
     return rc ? sky_wrap(e, "%s", t->from.state) : SKY_OK;
 }
 
+/* Nothing is left to do: no log and no event file is begun. */
+static int complete(const tool *t)
+{
+    if (!t->from.weights || t->from.step < (uint64_t)t->run.steps)
+        return 0;
+    if (first(t))
+        sky_warn(t->cli, "%s: complete at step %" PRIu64, t->dir.dir, t->from.step);
+    return 1;
+}
+
 static int restore(tool *t, sky_err *e)
 {
     if (!t->from.weights)
@@ -320,10 +330,7 @@ static int open_log(tool *t, sky_err *e)
 {
     if (!first(t))
         return SKY_OK;
-    int rc = claim(t, e);
-    if (rc)
-        return rc;
-    rc = sky_log_open(&t->log, t->log_path, t->from.step, e);
+    int rc = sky_log_open(&t->log, t->log_path, t->from.step, e);
     return rc || !t->run.log.tensorboard ? rc : sky_log_events(t->log, t->dir.dir, t->from.step, e);
 }
 
@@ -429,6 +436,10 @@ static int train(tool *t, sky_err *e)
         return first(t) ? report(t, e) : SKY_OK;
     if (!rc)
         rc = restore(t, e);
+    if (!rc && first(t))
+        rc = claim(t, e);
+    if (!rc && complete(t))
+        return SKY_OK;
     if (!rc)
         rc = open_log(t, e);
     if (rc)

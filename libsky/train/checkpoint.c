@@ -233,12 +233,15 @@ int sky_checkpoint_latest(const sky_checkpoints *k, sky_checkpoint *c, sky_err *
     int n = 0, m = 0, rc = sky_checkpoint_list(k->dir, ".safetensors", &weights, &n, e);
     if (!rc)
         rc = sky_checkpoint_list(k->dir, ".state", &state, &m, e);
+    const int written = m; /* a state comes last: without one, the first checkpoint was not finished */
     while (!rc && (n || m)) { /* the newest step that either list has */
         uint64_t step = n && (!m || weights[n - 1] > state[m - 1]) ? weights[n - 1] : state[m - 1];
         n -= n && weights[n - 1] == step;
         m -= m && state[m - 1] == step;
         rc = try_step(k, step, c, e);
     }
+    if (!rc && written) /* to begin again would write over what may still be of use */
+        rc = sky_fail(e, SKY_ECORRUPT, "%s: has checkpoints (states: %d), but not one is whole; another directory begins again", k->dir, written);
     sky_free(weights);
     sky_free(state);
     return rc;

@@ -42,7 +42,8 @@ typedef struct {
     json_t *run;
     sky_weights *file;           /* the state, open */
 } sky_checkpoint;
-/* The newest whole one in k->dir; broken or mixed ones before it are passed over with a note. 1: found, 0: none. */
+/* The newest whole one in k->dir; broken or mixed ones before it are passed over with a note. 1: found, 0: none.
+ * SKY_ECORRUPT: there are some that were finished, none of them whole. */
 int sky_checkpoint_latest(const sky_checkpoints *k, sky_checkpoint *c, sky_err *e) SKY_MUST_USE;
 /* The one of this path (weights, state or link): broken or mixed is an error that says what. */
 int sky_checkpoint_open(const sky_checkpoints *k, const char *path, sky_checkpoint *c, sky_err *e) SKY_MUST_USE;

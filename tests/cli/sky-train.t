@@ -114,6 +114,8 @@ run 0 "$sparse" "event files" -o ev events.yaml
 rm ev/step-00000006.* && run 0 "" "one per start" --quiet --resume latest -o ev events.yaml
 same "$(cd ev && for f in events.out.tfevents.*; do echo "${f:20:2} ${f: -8} $(grep -ao 'loss/total' "$f" | wc -l) $(grep -ao 'val/iou/' "$f" | wc -l)"; done | sort | tr '\n' ';')" \
     "$(date +%s | cut -c1-2) 00000000 6 $(grep -o '"iou":{.*}}' s/log.jsonl | grep -o '":[0-9]' | wc -l);$(date +%s | cut -c1-2) 00000004 2 $(tail -1 s/log.jsonl | grep -o '"iou":{.*}}' | grep -o '":[0-9]' | wc -l);" "hold the lines of the log"
+run 0 "" "a run that is complete" --quiet --resume latest -o ev events.yaml
+same "$(ls ev | grep -c tfevents)" 2 "begins no event file"
 
 # ---- pretraining ----------------------------------------------------------------------------------------------------------
 run 0 "" "pretraining" -o p pre.yaml
@@ -193,7 +195,8 @@ run 0 "hurt.sky" "with --keep-going another sample is drawn" --keep-going -o hk 
 
 # ---- resuming --------------------------------------------------------------------------------------------------------------------
 run 0 "r: no checkpoint yet, the run begins" "--resume latest begins a run" --resume latest -o r seg.yaml
-run 0 "" "and has nothing to do when it is complete" --resume latest -o r seg.yaml
+run 0 "r: complete at step 6$" "and has nothing to do when it is complete" --resume latest -o r seg.yaml
+run 0 "" "which --quiet does not say" --quiet --resume latest -o r seg.yaml
 bits s/last.safetensors r/last.safetensors "the same weights"
 part() { # part DIR STEP: the run s as it was after a step
     rm -rf "$1" && mkdir "$1" && cp -P s/log.jsonl "$1" || exit 1
@@ -211,6 +214,14 @@ for f in ema.safetensors safetensors state; do
     run 0 "passed over: .*step-00000004.$f" "is passed over, which is said" --resume latest -o r seg.yaml
     bits $s.state r/step-00000006.state "the same state at the end"
 done
+part r 4
+for f in r/step-*.state; do head -c 5000 "$f" >cut && cat cut >"$f"; done
+before=$(cd r && sha256sum ./*)
+run 3 "r: has checkpoints (states: $(ls r | grep -c state)), but not one is whole" "all of them damaged" --resume latest -o r seg.yaml
+run 3 "r: has checkpoints" "also without --resume" -o r seg.yaml
+same "$(cd r && sha256sum ./*)" "$before" "nothing is written over them"
+rm r/*.state
+run 0 "passed over: .*missing: this checkpoint was not finished" "a run killed in its first checkpoint begins again" --resume latest -o r seg.yaml
 part r 4 && rm r/step-00000004.state
 run 3 "step-00000004.state: is missing: this checkpoint was not finished" "no state" --resume r/step-00000004.safetensors -o r seg.yaml
 part r 4 && cp s/step-00000003.safetensors r/step-00000004.safetensors
