@@ -241,17 +241,19 @@ else
     skip "a disk that fills up while writing" "cannot mount a tmpfs"
 fi
 mkdir "$tmp/int"
-set -m # so that the background job does not ignore SIGINT
-(cat "$tmp/plain.sky"; sleep 5) | "$pack" -o "$tmp/int/o.sky" --no-provenance - 2>"$tmp/err" &
+set -m # a group of its own
+(cat "$tmp/plain.sky"; sleep 60) | env --default-signal=INT "$pack" -o "$tmp/int/o.sky" --no-provenance - 2>"$tmp/err" &
+group=$(jobs -p %%)
 set +m
-for _ in $(seq 50); do [ -n "$(ls -A "$tmp/int")" ] && break; sleep 0.1; done
+for _ in $(seq 300); do [ -n "$(ls -A "$tmp/int")" ] && break; sleep 0.1; done
 [ -n "$(ls -A "$tmp/int")" ]
 ok $? "an unfinished file has a temporary name: $(ls -A "$tmp/int")"
 pid=$(pgrep -f "^$pack -o $tmp/int/o.sky" | head -n 1)
 [ -n "$pid" ] && kill -INT "$pid"
-for _ in $(seq 100); do [ -z "$(ls -A "$tmp/int")" ] && break; sleep 0.1; done # on a busy machine it takes a while
+for _ in $(seq 300); do [ -z "$(ls -A "$tmp/int")" ] && break; sleep 0.1; done # on a busy machine it takes a while
 [ -z "$(ls -A "$tmp/int")" ]
 ok $? "SIGINT while writing leaves nothing"
+kill -- "-$group" 2>/dev/null
 wait
 
 # ---- memory: the n-th allocation fails
