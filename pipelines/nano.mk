@@ -1,6 +1,7 @@
 # nano.mk -- a small model, pretrained on QB_1 and QB_2 of examples/toulouse, never on QB_3, and its one-shot scores.
 #
-#   make -f pipelines/nano.mk                (about 80 minutes of one core; nano/pretrain.yaml says how far it gets)
+#   make -f pipelines/nano.mk                (about 80 minutes of one core, at the pace of the first 400
+#                                           steps; nano/pretrain.yaml says how far it gets)
 #
 # Label maps are made of the pictures themselves (nano/classes.py), since three scenes of four polygons teach nothing. The
 # polygons are used to look at the result only: QB_2, prompted with QB_1, before and QB_3 after all is decided.

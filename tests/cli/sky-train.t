@@ -119,6 +119,15 @@ same "$(ls ev | grep -c tfevents)" 2 "begins no event file"
 
 # ---- pretraining ----------------------------------------------------------------------------------------------------------
 run 0 "" "pretraining" -o p pre.yaml
+differs() { ! cmp -s "$1" "$2"; ok $? "$3"; }
+for key in 'augment: {sparse: 1}' 'augment: {any_class: true}' 'start: {init: width}'; do
+    with pre.yaml "s/^steps: 4/steps: 2\nschedule: {warmup: 1}\n$key/" ours.yaml
+    with ours.yaml "/^${key%%:*}:/d" plain.yaml
+    rm -rf po pq
+    run 0 "" "pretraining with $key" -o po ours.yaml
+    run 0 "" "and without" -o pq plain.yaml
+    differs po/last.safetensors pq/last.safetensors "gives other weights"
+done
 same "$(grep -c '"loss":{"total":[0-9.e+-]*,"rec":[0-9.e+-]*,"vae":[0-9.e+-]*,"vae_kl":' p/log.jsonl)" 2 "a line of the log every second step"
 [ -s p/curves.gp ]; ok $? "curves"
 "$train" --threads 2 --no-provenance -o p2 pre.yaml >out 2>err
