@@ -92,8 +92,8 @@ int sky_stick(sky_reader *r, int rc, const sky_err *e);
 int sky_wanted(char *const *select /* NULL: every field */, const char *field);
 /* SKY_ECORRUPT when it is known that fewer than n bytes are left. */
 int sky_bytes_left(const sky_in *in, uint64_t n, const char *what, sky_err *e) SKY_MUST_USE;
-/* n bytes into fresh memory (padded to 64) that grows as they arrive when the input's size is unknown. */
-int sky_read_bytes(sky_in *in, uint8_t **p, uint64_t n, const char *what, sky_err *e) SKY_MUST_USE;
+/* n bytes into memory (padded to 64; a block of the pile, if there is one) that grows as they arrive when the input's size is unknown. */
+int sky_read_bytes(sky_in *in, sky_pile *pile /* NULL: none */, uint8_t **p, uint64_t n, const char *what, sky_err *e) SKY_MUST_USE;
 
 /* shard_read.c */
 int sky_shard_produce(sky_reader *r, sky_err *e) SKY_MUST_USE; /* find one thing and put it on the queue */

@@ -106,7 +106,7 @@ static int block_get(sky_in *in, sky_block *b, const uint8_t **p, uint8_t **own,
     if (rc)
         return rc;
     if (b->size > PEEK) {
-        rc = sky_read_bytes(in, own, b->size, "a block", e);
+        rc = sky_read_bytes(in, NULL, own, b->size, "a block", e);
         *p = *own;
     } else {
         n = sky_in_peek(in, &v, b->size, e);
@@ -176,7 +176,7 @@ static int read_schema(sky_reader *r, sky_found *f, json_t **schema, sky_err *e)
         return rc;
     }
     if ((rc = block_done(r->in, &f->lead.b, own, e)) ||
-        (rc = sky_read_bytes(r->in, &f->packed, f->lead.body, "the schema", e)))
+        (rc = sky_read_bytes(r->in, NULL, &f->packed, f->lead.body, "the schema", e)))
         return rc;
     return unpack_schema(f, schema, e);
 }
@@ -289,23 +289,11 @@ static int after_end(sky_reader *r, const sky_found *f, sky_err *e)
     return sky_report(r, UINT64_MAX, 0, &why, e);
 }
 
-/* Into a block used before when there is one, but never more memory than the input can fill. */
-static int read_packed(sky_reader *r, sky_found *f, sky_err *e)
-{
-    uint64_t n = f->lead.body;
-    if (n > SKY_INFLIGHT)
-        return sky_read_bytes(r->in, &f->packed, n, "the record", e);
-    if (!(f->packed = sky_pile_take(r->pile, n)))
-        return sky_fail(e, SKY_ENOMEM, "no memory for %" PRIu64 " bytes", n);
-    f->npacked = n;
-    return sky_in_exact(r->in, f->packed, n, "the record", e);
-}
-
 static int append_frame(sky_reader *r, sky_found *f, int k, uint64_t *have, sky_err *e)
 {
     uint8_t *p = NULL;
     uint64_t n = f->lead.frame[k].csize;
-    int rc = sky_read_bytes(r->in, &p, n, "the record", e);
+    int rc = sky_read_bytes(r->in, NULL, &p, n, "the record", e);
     if (rc)
         return rc;
     uint8_t *all = sky_realloc(f->packed, *have, *have + n);
@@ -352,8 +340,10 @@ static int get_frames(sky_reader *r, sky_found *f, sky_err *e)
     f->weight += n;
     for (int i = 0; i < f->lead.nframes; i++)
         f->weight += f->lead.frame[i].size;
-    if (!sky_in_seekable(r->in) || (!select && n <= sky_in_buffered(r->in)))
-        return read_packed(r, f, e);
+    if (!sky_in_seekable(r->in) || (!select && n <= sky_in_buffered(r->in))) {
+        f->npacked = n;
+        return sky_read_bytes(r->in, r->pile, &f->packed, n, "the record", e);
+    }
     f->in = sky_in_share(r->in);
     return sky_in_skip(r->in, n, "the record", e);
 }

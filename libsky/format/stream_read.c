@@ -49,14 +49,14 @@ int sky_bytes_left(const sky_in *in, uint64_t n, const char *what, sky_err *e)
     return SKY_OK;
 }
 
-int sky_read_bytes(sky_in *in, uint8_t **out, uint64_t n, const char *what, sky_err *e)
+int sky_read_bytes(sky_in *in, sky_pile *pile, uint8_t **out, uint64_t n, const char *what, sky_err *e)
 {
     int64_t size = sky_in_size(in);
     int rc = sky_bytes_left(in, n, what, e);
     if (rc)
         return rc;
     uint64_t cap = size >= 0 || n < ((uint64_t)64 << 20) ? n : (uint64_t)64 << 20, have = 0;
-    uint8_t *p = sky_alloc(cap);
+    uint8_t *p = pile ? sky_pile_take(pile, cap) : sky_alloc(cap);
     int64_t got = 1;
     while (p && have < n && got > 0) {
         if (have == cap) {
@@ -115,7 +115,7 @@ static int read_payload(sky_reader *r, sky_field *f, uint32_t want, sky_err *e)
     uint8_t *p = NULL;
     if (!sky_wanted(r->select, f->name))
         return sky_in_skip(r->in, padded, f->name, e);
-    int rc = sky_read_bytes(r->in, &p, padded, "the field", e);
+    int rc = sky_read_bytes(r->in, r->pile, &p, padded, "the field", e);
     uint32_t got = rc ? 0 : sky_crc32c(0, p, f->nbytes);
     if (!rc && got != want) {
         sky_fail(e, SKY_ECORRUPT, "crc32c %08" PRIx32 ", want %08" PRIx32, got, want);
@@ -573,7 +573,7 @@ static int fill_queue(sky_reader *r, sky_err *e)
 static void take_back(sky_reader *r, sky_sample *s)
 {
     for (int i = 0; i < s->nfields; i++) {
-        sky_pile_give(r->pile, s->fields[i].data, s->fields[i].nbytes);
+        sky_pile_give(r->pile, s->fields[i].data, sky_round64(s->fields[i].nbytes)); /* with its padding */
         s->fields[i].data = NULL;
     }
     sky_sample_free(s);

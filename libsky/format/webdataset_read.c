@@ -323,7 +323,7 @@ static int take(building *b, sky_wds_in *w, const char *ext, sky_err *e)
         int rc = pass_over(w, e);
         return rc ? rc : sky_fail(e, SKY_ELIMIT, "%s: %s: %" PRIu64 " bytes, above the limit of %" PRIu64, sky_in_name(w->in), w->m.name, n, most);
     }
-    int rc = sky_read_bytes(w->in, &p, n + (512 - n % 512) % 512, "a tar member", e);
+    int rc = sky_read_bytes(w->in, NULL, &p, n + (512 - n % 512) % 512, "a tar member", e);
     if (rc) { /* the file itself: what follows cannot be found */
         w->ended = 1;
         return sky_wrap(e, "%s: %s", sky_in_name(w->in), w->m.name);
