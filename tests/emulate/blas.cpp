@@ -11,9 +11,8 @@ static float at(const void *p, int64_t i, int bf16)
     return bf16 ? __uint_as_float((uint32_t)((const uint16_t *)p)[i] << 16) : ((const float *)p)[i];
 }
 
-int sky_cuda_product(sky_dev *, const sky_cuda_gemm *g, const char *, sky_err *)
+static void product(const sky_cuda_gemm *g)
 {
-    emu_check_pointer(g->a), emu_check_pointer(g->b), emu_check_pointer(g->y), emu_check_pointer(g->bias), emu_check_pointer(g->c);
     emu_open_memory();
     for (int64_t i = 0; i < g->m; i++)
         for (int64_t j = 0; j < g->n; j++) {
@@ -23,5 +22,12 @@ int sky_cuda_product(sky_dev *, const sky_cuda_gemm *g, const char *, sky_err *)
             g->y[i * g->ldc + j] = sum + (g->bias ? g->bias[j] : 0) + (g->c ? g->c[i * g->ldc + j] : 0);
         }
     emu_close_memory();
+}
+
+int sky_cuda_product(sky_dev *d, const sky_cuda_gemm *g, const char *, sky_err *)
+{
+    sky_cuda_gemm now = *g;
+    emu_check_pointer(g->a), emu_check_pointer(g->b), emu_check_pointer(g->y), emu_check_pointer(g->bias), emu_check_pointer(g->c);
+    emu_queue(d->stream, [=] { product(&now); });
     return SKY_OK;
 }

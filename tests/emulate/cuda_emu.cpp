@@ -3,7 +3,6 @@
 
 #include <stdio.h>
 #include <sys/mman.h>
-#include <ucontext.h>
 #include <utility>
 #include <vector>
 #if defined __SANITIZE_ADDRESS__
@@ -58,6 +57,9 @@ void emu_check_pointer(const void *p)
 
 cudaError_t cudaMalloc(void **p, size_t bytes)
 {
+    cudaError_t rc = emu_not_in_capture();
+    if (rc != cudaSuccess)
+        return rc;
     size_t size = ((bytes ? bytes : 1) + ALIGN - 1) / ALIGN * ALIGN, mapped = (size + PAGE - 1) / PAGE * PAGE + 2 * PAGE;
     char *map = (char *)mmap(NULL, mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (map == MAP_FAILED)
@@ -71,52 +73,111 @@ cudaError_t cudaMalloc(void **p, size_t bytes)
 }
 cudaError_t cudaFree(void *p)
 {
-    for (size_t i = 0; p && i < memory.size(); i++)
+    cudaError_t rc = p ? emu_not_in_capture() : cudaSuccess;
+    if (!p || rc != cudaSuccess)
+        return rc;
+    emu_drain_all();
+    for (size_t i = 0; i < memory.size(); i++)
         if (memory[i].p == p) {
             munmap(memory[i].map, memory[i].mapped);
             memory.erase(memory.begin() + (long)i);
             return cudaSuccess;
         }
-    return p ? cudaErrorInvalidValue : cudaSuccess;
+    return cudaErrorInvalidValue;
 }
 cudaError_t cudaMemGetInfo(size_t *available, size_t *total) { return *available = *total = (size_t)8 << 30, cudaSuccess; }
 
-static void check_range(const void *p, size_t n)
+/* Page-locked memory of the host: read and written when the copy's turn comes. */
+struct locked {
+    char *p;
+    size_t n;
+};
+static std::vector<locked> pinned;
+static int is_pinned(const void *p, size_t n)
+{
+    for (const locked &l : pinned)
+        if ((const char *)p >= l.p && (const char *)p + n <= l.p + l.n)
+            return 1;
+    return 0;
+}
+cudaError_t cudaMallocHost(void **p, size_t bytes)
+{
+    cudaError_t rc = emu_not_in_capture();
+    if (rc != cudaSuccess)
+        return rc;
+    if (!(*p = aligned_alloc(ALIGN, (bytes + ALIGN) / ALIGN * ALIGN)))
+        return cudaErrorMemoryAllocation;
+    memset(*p, 0xff, bytes);
+    pinned.push_back({(char *)*p, bytes});
+    return cudaSuccess;
+}
+cudaError_t cudaFreeHost(void *p)
+{
+    emu_drain_all();
+    for (size_t i = 0; p && i < pinned.size(); i++)
+        if (pinned[i].p == p) {
+            pinned.erase(pinned.begin() + (long)i);
+            free(p);
+            return cudaSuccess;
+        }
+    return p ? cudaErrorInvalidValue : cudaSuccess;
+}
+
+void emu_check_range(const void *p, size_t n)
 {
     const allocation *a = find(p);
     if (!a || (size_t)((const char *)p - a->p) + n > a->bytes)
         die("a copy leaves its allocation");
 }
-cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpyKind kind, cudaStream_t)
+static void copy_now(void *dst, const void *src, size_t bytes)
+{
+    emu_open_memory();
+    memcpy(dst, src, bytes);
+    emu_close_memory();
+}
+/* Memory that is not page-locked is read before the call returns, and has been written when it returns. */
+static cudaError_t copy_pageable(void *dst, const void *src, size_t bytes, cudaMemcpyKind kind, cudaStream_t s)
+{
+    cudaError_t rc = emu_capturing(s) ? emu_not_in_capture() : cudaSuccess;
+    if (rc != cudaSuccess)
+        return rc;
+    if (kind == cudaMemcpyHostToDevice) {
+        std::vector<char> held((const char *)src, (const char *)src + bytes);
+        emu_queue(s, [dst, held] { copy_now(dst, held.data(), held.size()); });
+        return cudaSuccess;
+    }
+    emu_queue(s, [=] { copy_now(dst, src, bytes); });
+    return cudaStreamSynchronize(s);
+}
+cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpyKind kind, cudaStream_t s)
 {
     if (!bytes)
         return cudaSuccess;
     if (kind != cudaMemcpyDeviceToHost)
-        check_range(dst, bytes);
+        emu_check_range(dst, bytes);
     if (kind != cudaMemcpyHostToDevice)
-        check_range(src, bytes);
+        emu_check_range(src, bytes);
     if (kind == cudaMemcpyDeviceToDevice && (char *)dst < (const char *)src + bytes && (const char *)src < (char *)dst + bytes)
         die("a copy within the device overlaps itself");
-    emu_open_memory();
-    memcpy(dst, src, bytes);
-    emu_close_memory();
+    if ((kind == cudaMemcpyHostToDevice && !is_pinned(src, bytes)) || (kind == cudaMemcpyDeviceToHost && !is_pinned(dst, bytes)))
+        return copy_pageable(dst, src, bytes, kind, s);
+    emu_queue(s, [=] { copy_now(dst, src, bytes); });
     return cudaSuccess;
 }
-cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t)
+cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t s)
 {
-    check_range(p, bytes);
-    emu_open_memory();
-    memset(p, value, bytes);
-    emu_close_memory();
+    emu_check_range(p, bytes);
+    emu_queue(s, [=] {
+        emu_open_memory();
+        memset(p, value, bytes);
+        emu_close_memory();
+    });
     return cudaSuccess;
 }
 
 cudaError_t cudaGetDeviceCount(int *n) { return *n = 8, cudaSuccess; }
 cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 cudaError_t cudaDeviceGetAttribute(int *v, cudaDeviceAttr a, int) { return *v = a == cudaDevAttrMultiProcessorCount ? 3 : 8, cudaSuccess; }
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned) { return *s = NULL, cudaSuccess; }
-cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
 cudaError_t cudaDriverGetVersion(int *v) { return *v = 0, cudaSuccess; }
 cudaError_t cudaRuntimeGetVersion(int *v) { return *v = 0, cudaSuccess; }
 static cudaError_t last = cudaSuccess;
@@ -128,6 +189,41 @@ cudaError_t cudaGetLastError(void)
 }
 const char *cudaGetErrorString(cudaError_t e) { return e == cudaSuccess ? "no error" : "emulated error"; }
 
+/* ---- changing stacks. swapcontext asks the kernel for the signal mask every time, which took most of the time --------- */
+
+#if defined __x86_64__
+struct place {
+    void *sp;
+};
+extern "C" void emu_change(void **from, void *to); /* what a call must keep goes onto the stack */
+asm(".text\n.p2align 4\n.type emu_change,@function\nemu_change:\n"
+    "push %rbp\npush %rbx\npush %r12\npush %r13\npush %r14\npush %r15\n"
+    "mov %rsp,(%rdi)\nmov %rsi,%rsp\n"
+    "pop %r15\npop %r14\npop %r13\npop %r12\npop %rbx\npop %rbp\nret\n");
+static void change(place *from, const place *to) { emu_change(&from->sp, to->sp); }
+static void begin(place *p, char *stack, size_t size, void (*fn)(void))
+{
+    void **top = (void **)(stack + size);
+    *--top = NULL;       /* fn does not return; the stack is as after a call of it */
+    *--top = (void *)fn; /* where emu_change returns to */
+    for (int i = 0; i < 6; i++)
+        *--top = NULL;
+    p->sp = top;
+}
+#else
+#include <ucontext.h>
+typedef ucontext_t place;
+static void change(place *from, const place *to) { swapcontext(from, to); }
+static void begin(place *p, char *stack, size_t size, void (*fn)(void))
+{
+    getcontext(p);
+    p->uc_stack.ss_sp = stack;
+    p->uc_stack.ss_size = size;
+    p->uc_link = NULL;
+    makecontext(p, fn, 0);
+}
+#endif
+
 /* ---- fibers ------------------------------------------------------------------------------------------------------- */
 
 dim3 threadIdx, blockIdx, blockDim, gridDim;
@@ -136,7 +232,7 @@ int emu_order;
 enum { MAX_THREADS = 1024, STACK = 256 << 10, GIVEN = 64 };
 enum wait_state { NOT_STARTED, RUNS, AT_BARRIER, AT_EXCHANGE, ENDED };
 struct fiber {
-    ucontext_t context;
+    place at;
     wait_state state;
     dim3 index;
     int stack;      /* the one it runs on */
@@ -147,7 +243,7 @@ struct fiber {
 };
 static fiber *fibers;
 static char *stacks;
-static ucontext_t scheduler;
+static place scheduler;
 static int current, threads;
 static const std::function<void()> *running;
 static void *dynamic_shared;
@@ -205,7 +301,7 @@ static void fiber_main(void)
     main_stack(&bottom, &size);
     __sanitizer_start_switch_fiber(NULL, bottom, size);
 #endif
-    swapcontext(&fibers[current].context, &scheduler);
+    change(&fibers[current].at, &scheduler);
 }
 
 static void switch_to(int i)
@@ -215,7 +311,7 @@ static void switch_to(int i)
     void *fake;
     __sanitizer_start_switch_fiber(&fake, stacks + (size_t)fibers[i].stack * STACK, STACK);
 #endif
-    swapcontext(&scheduler, &fibers[i].context);
+    change(&scheduler, &fibers[i].at);
 #if defined __SANITIZE_ADDRESS__
     __sanitizer_finish_switch_fiber(fake, NULL, NULL);
 #endif
@@ -232,7 +328,7 @@ static void wait_here(wait_state s)
     main_stack(&bottom, &size);
     __sanitizer_start_switch_fiber(&fake, bottom, size);
 #endif
-    swapcontext(&fibers[me].context, &scheduler);
+    change(&fibers[me].at, &scheduler);
 #if defined __SANITIZE_ADDRESS__
     __sanitizer_finish_switch_fiber(fake, NULL, NULL);
 #endif
@@ -340,11 +436,7 @@ static void start(int i, int stack)
 {
     fiber *f = &fibers[i];
     f->stack = stack;
-    getcontext(&f->context);
-    f->context.uc_stack.ss_sp = stacks + (size_t)stack * STACK;
-    f->context.uc_stack.ss_size = STACK;
-    f->context.uc_link = NULL;
-    makecontext(&f->context, fiber_main, 0);
+    begin(&f->at, stacks + (size_t)stack * STACK, STACK, fiber_main);
 }
 
 static void run_block(void)

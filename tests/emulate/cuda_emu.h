@@ -7,7 +7,12 @@
  * order happens to be right. Stricter than the machine: a thread that ends while others wait for it, lanes of a warp that
  * wait in different operations, a pointer argument that is not device memory, and host code that touches device memory
  * end the program. It says nothing about speed, about memory ordering without a barrier, or about rounding of fused
- * multiply-adds. */
+ * multiply-adds.
+ *
+ * Streams do their work at once, or, with their bit in emu_lazy, as late as possible: when the host or another stream
+ * waits for it. A missing wait then reads what was there before, and memory used again too early loses what it held, if
+ * one of the two streams is late and the other is not. A graph is the list of what was queued during the capture with
+ * its arguments, as on the machine. */
 #ifndef SKY_TESTS_CUDA_EMU_H
 #define SKY_TESTS_CUDA_EMU_H
 
@@ -42,22 +47,38 @@ extern dim3 threadIdx, blockIdx, blockDim, gridDim; /* of the fiber that runs */
 constexpr int warpSize = 32;
 
 /* ---- runtime */
-enum cudaError_t { cudaSuccess = 0, cudaErrorMemoryAllocation = 2, cudaErrorInvalidValue = 1 };
+enum cudaError_t { cudaSuccess = 0, cudaErrorMemoryAllocation = 2, cudaErrorInvalidValue = 1, cudaErrorStreamCaptureUnsupported = 900, cudaErrorStreamCaptureInvalidated = 901 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
-enum { cudaFuncAttributeMaxDynamicSharedMemorySize = 8, cudaStreamNonBlocking = 1 };
+enum { cudaFuncAttributeMaxDynamicSharedMemorySize = 8, cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2 };
+enum cudaStreamCaptureMode { cudaStreamCaptureModeGlobal, cudaStreamCaptureModeThreadLocal, cudaStreamCaptureModeRelaxed };
 enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount, cudaDevAttrComputeCapabilityMajor, cudaDevAttrComputeCapabilityMinor };
 typedef struct emu_stream *cudaStream_t;
+typedef struct emu_event *cudaEvent_t;
+typedef struct emu_graph *cudaGraph_t, *cudaGraphExec_t;
 cudaError_t cudaGetDeviceCount(int *n);
 cudaError_t cudaSetDevice(int i);
 cudaError_t cudaDeviceGetAttribute(int *v, cudaDeviceAttr a, int device);
 cudaError_t cudaMalloc(void **p, size_t bytes);
 cudaError_t cudaFree(void *p);
+cudaError_t cudaMallocHost(void **p, size_t bytes);
+cudaError_t cudaFreeHost(void *p);
 cudaError_t cudaMemGetInfo(size_t *available, size_t *total);
 cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpyKind kind, cudaStream_t s);
 cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t s);
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t s);
 cudaError_t cudaStreamSynchronize(cudaStream_t s);
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned flags);
+cudaError_t cudaEventDestroy(cudaEvent_t e);
+cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s);
+cudaError_t cudaEventSynchronize(cudaEvent_t e);
+cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned flags);
+cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *g);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *x, cudaGraph_t g, unsigned long long flags);
+cudaError_t cudaGraphDestroy(cudaGraph_t g);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t x);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t x, cudaStream_t s);
 cudaError_t cudaGetLastError(void);
 cudaError_t cudaDriverGetVersion(int *v);
 cudaError_t cudaRuntimeGetVersion(int *v);
@@ -66,9 +87,16 @@ template <class K> cudaError_t cudaFuncSetAttribute(K, int, int) { return cudaSu
 
 /* ---- launches */
 extern int emu_order; /* 0: threads and blocks ascending; 1: descending */
+extern unsigned emu_lazy; /* bit n: the n-th stream of the device is late; EMU_LAZY in the environment counts instead */
+extern int emu_refuse_graphs; /* 1: no graph can be made */
+void emu_queue(cudaStream_t s, std::function<void()> f); /* NULL: now, after everything */
+void emu_drain_all(void);
+int emu_capturing(cudaStream_t s);
+cudaError_t emu_not_in_capture(void); /* an error, which ends every capture, while there is one */
 void emu_open_memory(void);  /* device memory may be touched ... */
 void emu_close_memory(void); /* ... until here */
 void emu_check_pointer(const void *p);
+void emu_check_range(const void *p, size_t n); /* that lie in one allocation */
 void emu_run(dim3 grid, dim3 block, size_t shared, const std::function<void()> &body);
 void *emu_dynamic_shared(void);
 
@@ -77,10 +105,10 @@ template <class T> void emu_check_argument(const T &v)
     if constexpr (std::is_pointer_v<T>)
         emu_check_pointer(v);
 }
-template <class K, class... A> void emu_launch(K kernel, dim3 grid, dim3 block, size_t shared, cudaStream_t, A... a)
+template <class K, class... A> void emu_launch(K kernel, dim3 grid, dim3 block, size_t shared, cudaStream_t s, A... a)
 {
     (emu_check_argument(a), ...);
-    emu_run(grid, block, shared, [=] { kernel(a...); });
+    emu_queue(s, [=] { emu_run(grid, block, shared, [=] { kernel(a...); }); });
 }
 #define SKY_LAUNCH(kernel, grid, block, shared, stream, ...) emu_launch(kernel, grid, block, shared, stream, __VA_ARGS__)
 #define SKY_DYNAMIC_SHARED(T, name) T *name = static_cast<T *>(emu_dynamic_shared())

@@ -20,8 +20,9 @@ struct message {
     std::vector<char> bytes;
 };
 static int open_groups;
-static std::vector<message> group;
+static std::vector<message> group; /* being put together, then the one that runs */
 static emu_nccl *of_group;
+static cudaStream_t on_stream;
 
 [[noreturn]] static void die(const char *what)
 {
@@ -62,16 +63,18 @@ ncclResult_t ncclCommDestroy(ncclComm_t c) { return delete c, ncclSuccess; }
 
 ncclResult_t ncclGroupStart(void) { return open_groups++, ncclSuccess; }
 
-static ncclResult_t add(void *p, size_t n, int peer, ncclComm_t c, int sent)
+static ncclResult_t add(void *p, size_t n, int peer, ncclComm_t c, int sent, cudaStream_t s)
 {
-    if (!open_groups || peer < 0 || peer >= c->ranks)
+    if (!open_groups || peer < 0 || peer >= c->ranks || (!group.empty() && s != on_stream))
         return ncclInvalidUsage;
+    emu_check_range(p, n);
     of_group = c;
+    on_stream = s;
     group.push_back({(char *)p, n, peer, sent, std::vector<char>(n)});
     return ncclSuccess;
 }
-ncclResult_t ncclSend(const void *p, size_t n, ncclDataType_t, int peer, ncclComm_t c, cudaStream_t) { return add((void *)p, n, peer, c, 1); }
-ncclResult_t ncclRecv(void *p, size_t n, ncclDataType_t, int peer, ncclComm_t c, cudaStream_t) { return add(p, n, peer, c, 0); }
+ncclResult_t ncclSend(const void *p, size_t n, ncclDataType_t, int peer, ncclComm_t c, cudaStream_t s) { return add((void *)p, n, peer, c, 1, s); }
+ncclResult_t ncclRecv(void *p, size_t n, ncclDataType_t, int peer, ncclComm_t c, cudaStream_t s) { return add(p, n, peer, c, 0, s); }
 
 static void within(message *m)
 {
@@ -123,6 +126,23 @@ static void apart(void)
                 die("what is taken overlaps another message");
 }
 
+static void run(void)
+{
+    emu_open_memory(); /* once for all of them: it is slow */
+    for (message &m : group)
+        if (m.sent) {
+            memcpy(m.bytes.data(), m.p, m.n);
+            if (m.peer == of_group->rank)
+                within(&m);
+        }
+    between();
+    for (message &m : group)
+        if (!m.sent)
+            memcpy(m.p, m.bytes.data(), m.n);
+    emu_close_memory();
+    group.clear();
+}
+
 ncclResult_t ncclGroupEnd(void)
 {
     if (!open_groups)
@@ -130,18 +150,14 @@ ncclResult_t ncclGroupEnd(void)
     if (--open_groups || group.empty())
         return ncclSuccess;
     apart();
-    emu_open_memory(); /* once for all of them: it is slow */
-    for (message &m : group)
-        if (m.sent) {
-            cudaMemcpyAsync(m.bytes.data(), m.p, m.n, cudaMemcpyDeviceToHost, NULL);
-            if (m.peer == of_group->rank)
-                within(&m);
-        }
-    between();
-    for (message &m : group)
-        if (!m.sent)
-            cudaMemcpyAsync(m.p, m.bytes.data(), m.n, cudaMemcpyHostToDevice, NULL);
-    emu_close_memory();
+    emu_nccl *whose = of_group;
+    std::vector<message> *what = new std::vector<message>(std::move(group));
     group.clear();
+    emu_queue(on_stream, [=] {
+        group.swap(*what);
+        of_group = whose;
+        run();
+        delete what;
+    });
     return ncclSuccess;
 }
