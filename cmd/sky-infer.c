@@ -221,12 +221,18 @@ static int open_model(tool *t, sky_err *e)
     if (rc)
         return rc;
     const sky_infer_opts o = {(int)t->o.size, (int)t->o.batch, (int)t->o.slots, (uint64_t)t->cli->seed, t->o.probabilities, t->o.palette,
-                              t->o.image, t->o.label, t->hash, !strcmp(t->o.date, "first")};
+                              t->o.image, t->o.label, t->hash, !strcmp(t->o.date, "first"), warn_line, t->cli};
     rc = sky_infer_open(&t->in, t->pp, &t->ctx, &t->cfg, &o, e);
     if (!rc)
         sky_note(t->cli, "model %.16s, %s on %s, canvas %" PRId64 " x %" PRId64 ", %zu MiB of activations for a batch of %" PRId64, t->hash, t->o.dtype,
                  sky_cpu_level_name(sky_cpu_level_get()), 2 * t->o.size, t->o.size, sky_infer_arena(t->in) >> 20, t->o.batch);
     return rc;
+}
+
+static void note_replays(const tool *t, sky_replay_counts n)
+{
+    if (t->ctx.be->work_record)
+        sky_note(t->cli, "%" PRIu64 " forwards queued piece by piece, %" PRIu64 " recorded, %" PRIu64 " replayed", n.called, n.recorded, n.replayed);
 }
 
 /* ---- output --------------------------------------------------------------------------------------------------------- */
@@ -391,6 +397,7 @@ static int infer(tool *t, sky_err *e)
     if (!rc)
         rc = flush(t, e);
     sky_progress_end(t->progress);
+    note_replays(t, sky_infer_replays(t->in));
     for (int i = 0; i < t->waiting; i++)
         sky_infer_pass_free(t->batch[i]);
     if (!rc && !t->written)
@@ -446,7 +453,7 @@ static int open_segment(tool *t, sky_segment **s, sky_err *e)
         rc = open_device(t, e);
     if (!rc)
         rc = sky_weights_hash(t->weights, t->cli->threads, t->hash, e);
-    if (!rc && (rc = sky_segment_open(s, t->weights, &t->ctx, strcmp(t->o.dtype, "bf16") ? SKY_F32 : SKY_BF16, t->hash, e)))
+    if (!rc && (rc = sky_segment_open(s, t->weights, &t->ctx, strcmp(t->o.dtype, "bf16") ? SKY_F32 : SKY_BF16, t->hash, warn_line, t->cli, e)))
         sky_wrap(e, "%s", t->o.model);
     if (!rc)
         sky_note(t->cli, "model %.16s, %s on %s, fine-tuned for field '%s'", t->hash, t->o.dtype, sky_cpu_level_name(sky_cpu_level_get()), sky_segment_fields(*s)[0]);
@@ -467,6 +474,8 @@ static int segment(tool *t, sky_err *e)
         rc = segment_all(t, s, e);
     if (!rc)
         sky_note(t->cli, "%.1f MiB of activations for the largest picture", (double)t->ctx.size / (1 << 20));
+    if (!rc)
+        note_replays(t, sky_segment_replays(s));
     sky_segment_close(s);
     return rc;
 }

@@ -21,6 +21,7 @@ static void cuda_close(sky_dev *d)
     cudaFree(d->scratch);
     cudaFree(d->small);
     cudaFree(d->fault);
+    sky_cuda_ring_close(d->ring);
     sky_cuda_links_close(d->links);
     sky_cuda_blas_close(d->blas);
     if (d->stream)
@@ -43,6 +44,8 @@ static int open_device(sky_dev *d, sky_err *e)
         rc = sky_cuda_ok(cudaMalloc(reinterpret_cast<void **>(&d->fault), SKY_CUDA_CHECKS * sizeof *d->fault), "device", e);
     if (!rc)
         rc = sky_cuda_ok(cudaMemsetAsync(d->fault, 0xff, SKY_CUDA_CHECKS * sizeof *d->fault, d->stream), "device", e);
+    if (!rc)
+        rc = sky_cuda_ring_open(&d->ring, e);
     return rc ? rc : sky_cuda_blas_open(&d->blas, e);
 }
 
@@ -71,7 +74,8 @@ static int cuda_open(sky_dev **out, int index, int threads, sky_err *e)
 
 static int cuda_alloc(sky_dev *d, void **p, size_t bytes, sky_err *e)
 {
-    (void)d;
+    if (sky_cuda_not_noting(d, "device memory", e))
+        return e->code;
     cudaError_t rc = cudaMalloc(p, bytes ? bytes : 1);
     if (rc == cudaSuccess)
         return SKY_OK;
@@ -81,18 +85,22 @@ static int cuda_alloc(sky_dev *d, void **p, size_t bytes, sky_err *e)
     return sky_fail(e, SKY_ENOMEM, "device memory: %zu MB wanted, %zu of %zu MB free: %s", bytes >> 20, available >> 20, total >> 20, cudaGetErrorString(rc));
 }
 
+/* What lay there may be named in a recording: it is of no use from now on. */
 static void cuda_free(sky_dev *d, void *p, size_t bytes)
 {
-    (void)d, (void)bytes;
+    (void)bytes;
+    d->given_back += p != NULL;
     cudaFree(p);
 }
 
 /* Memory that grows: contents are lost. The runtime waits for running kernels before it frees. */
-static void *grown(char **p, size_t *have, size_t n, const char *op, sky_err *e)
+void *sky_cuda_grown(sky_dev *d, char **p, size_t *have, size_t n, const char *op, sky_err *e)
 {
     if (n <= *have)
         return *p;
-    cudaFree(*p);
+    if (sky_cuda_not_noting(d, op, e))
+        return NULL;
+    cuda_free(d, *p, *have);
     *p = NULL;
     *have = 0;
     if (sky_cuda_ok(cudaMalloc(reinterpret_cast<void **>(p), n), op, e)) {
@@ -103,22 +111,13 @@ static void *grown(char **p, size_t *have, size_t n, const char *op, sky_err *e)
     return *p;
 }
 
-void *sky_cuda_scratch(sky_dev *d, size_t n, const char *op, sky_err *e) { return grown(&d->scratch, &d->scratch_bytes, n ? n : 1, op, e); }
-
-void *sky_cuda_small(sky_dev *d, const void *host, size_t n, const char *op, sky_err *e)
-{
-    void *p = grown(&d->small, &d->small_bytes, n < 4096 ? 4096 : n, op, e);
-    /* From pageable memory: the host's array may change as soon as the call returns. */
-    if (p && sky_cuda_ok(cudaMemcpyAsync(p, host, n, cudaMemcpyHostToDevice, d->stream), op, e))
-        return NULL;
-    return p;
-}
+void *sky_cuda_scratch(sky_dev *d, size_t n, const char *op, sky_err *e) { return sky_cuda_grown(d, &d->scratch, &d->scratch_bytes, n ? n : 1, op, e); }
 
 /* ---- copies ------------------------------------------------------------------------------------------------------- */
 
 static int cuda_put(sky_dev *d, sky_tensor *y, const void *host, sky_err *e)
 {
-    return sky_cuda_ok(cudaMemcpyAsync(y->data, host, static_cast<size_t>(sky_bytes(y)), cudaMemcpyHostToDevice, d->stream), "put", e);
+    return sky_cuda_bring(d, y->data, host, static_cast<size_t>(sky_bytes(y)), "put", e);
 }
 
 static int copy_down(sky_dev *d, char *dst, const char *src, size_t n, sky_err *e)
@@ -166,10 +165,12 @@ static int report(sky_dev *d, const sky_cuda_check *c, int64_t i, sky_err *e)
 }
 
 /* Wait, and say what the checks since the last time found. */
-static int settle(sky_dev *d, sky_err *e)
+int sky_cuda_settle(sky_dev *d, sky_err *e)
 {
     unsigned long long first[SKY_CUDA_CHECKS];
-    int n = d->checks, rc = SKY_OK;
+    int n = d->checks, rc = sky_cuda_not_noting(d, "waiting for the device", e);
+    if (rc)
+        return rc;
     d->checks = 0;
     if (n)
         rc = sky_cuda_ok(cudaMemcpyAsync(first, d->fault, sizeof first, cudaMemcpyDeviceToHost, d->stream), "check", e);
@@ -185,7 +186,7 @@ static int settle(sky_dev *d, sky_err *e)
 
 int sky_cuda_checking(sky_dev *d, const sky_cuda_check *c, unsigned long long **slot, sky_err *e)
 {
-    int rc = d->checks == SKY_CUDA_CHECKS ? settle(d, e) : SKY_OK;
+    int rc = d->checks == SKY_CUDA_CHECKS ? sky_cuda_settle(d, e) : SKY_OK;
     if (rc)
         return rc;
     d->check[d->checks] = *c;
@@ -195,8 +196,10 @@ int sky_cuda_checking(sky_dev *d, const sky_cuda_check *c, unsigned long long **
 
 static int cuda_get(sky_dev *d, void *host, const sky_tensor *x, sky_err *e)
 {
-    int rc = sky_cuda_ok(cudaMemcpyAsync(host, x->data, static_cast<size_t>(sky_bytes(x)), cudaMemcpyDeviceToHost, d->stream), "get", e);
-    return rc ? rc : settle(d, e);
+    int rc = sky_cuda_not_noting(d, "get", e);
+    if (!rc)
+        rc = sky_cuda_ok(cudaMemcpyAsync(host, x->data, static_cast<size_t>(sky_bytes(x)), cudaMemcpyDeviceToHost, d->stream), "get", e);
+    return rc ? rc : sky_cuda_settle(d, e);
 }
 
 /* ---- the table ---------------------------------------------------------------------------------------------------- */
@@ -213,6 +216,7 @@ static const sky_backend *filled(void)
     b.get = cuda_get;
     b.move = cuda_move;
     b.own_memory = 1;
+    sky_cuda_fill_replay(&b);
     sky_cuda_fill_links(&b);
     sky_cuda_fill_pointwise(&b);
     sky_cuda_fill_move(&b);

@@ -1,6 +1,7 @@
 /* device.h -- a CUDA device as a backend's device, and what the files of kernels/ share.
  *
- * All work of a device goes to one stream, in the order of the calls; only `get` waits. Each file defines its entries of
+ * All work of a device goes to one stream, in the order of the calls; only `get` waits. While a recording is made
+ * (replay.cu) it is noted instead: then nothing may be allocated, freed or waited for. Each file defines its entries of
  * the table as static functions and one sky_cuda_fill_... that puts them in. Results are written by one thread each and
  * sums have a fixed order: no floating-point atomics anywhere. */
 #ifndef SKY_KERNELS_DEVICE_H
@@ -15,6 +16,7 @@ extern "C" {
 
 struct sky_cuda_blas;  /* blas.cu */
 struct sky_cuda_links; /* nccl.cu */
+struct sky_cuda_ring;  /* host.cu */
 
 /* A check of input bytes that a kernel made: place of the first bad one, reported by the next `get`. */
 struct sky_cuda_check {
@@ -37,6 +39,10 @@ struct sky_dev {
     unsigned long long *fault; /* device, [SKY_CUDA_CHECKS]: index of the first bad element, or all ones */
     sky_cuda_check check[SKY_CUDA_CHECKS];
     int checks;
+    sky_cuda_ring *ring; /* host arrays on their way to the device */
+    sky_work *work;      /* being rehearsed or recorded, or NULL */
+    int noting;          /* it is being recorded */
+    uint64_t given_back; /* how often device memory was freed */
 };
 
 /* rc of a runtime call or of the launches before it, as an error of operation `op`. */
@@ -44,9 +50,21 @@ int sky_cuda_ok(cudaError_t rc, const char *op, sky_err *e);
 static inline int sky_cuda_launched(const char *op, sky_err *e) { return sky_cuda_ok(cudaGetLastError(), op, e); }
 
 /* At least n bytes of device memory until the next call; NULL: e says why. */
+void *sky_cuda_grown(sky_dev *d, char **p, size_t *have, size_t n, const char *op, sky_err *e);
+int sky_cuda_settle(sky_dev *d, sky_err *e); /* wait, and say what the checks found */
 void *sky_cuda_scratch(sky_dev *d, size_t n, const char *op, sky_err *e);
-/* A copy of host memory on the device, until the next call. */
+/* ---- host arrays: host.cu. They may change as soon as the call returns. */
+int sky_cuda_ring_open(sky_cuda_ring **out, sky_err *e);
+void sky_cuda_ring_close(sky_cuda_ring *r); /* NULL allowed */
+int sky_cuda_bring(sky_dev *d, void *to, const void *host, size_t n, const char *op, sky_err *e);
+/* A copy on the device, until the next call. */
 void *sky_cuda_small(sky_dev *d, const void *host, size_t n, const char *op, sky_err *e);
+/* ---- recordings: replay.cu */
+void sky_cuda_measure(sky_work *w, size_t n);                                                      /* a host array of a rehearsal */
+void *sky_cuda_keep(sky_work *w, const void *host, size_t n, const char *op, sky_err *e);        /* its place on the device in the recording; NULL: e */
+int sky_cuda_not_noting(const sky_dev *d, const char *op, sky_err *e);                             /* an error while a recording is made */
+void sky_cuda_fill_replay(sky_backend *b);
+
 /* Where a kernel notes the smallest index that fails check c; *slot NULL with an error. */
 int sky_cuda_checking(sky_dev *d, const sky_cuda_check *c, unsigned long long **slot, sky_err *e);
 

@@ -4,16 +4,20 @@
 #include "data/oneshot.h"
 #include "data/prompts.h"
 #include "tensor/ops.h"
+#include "tensor/replay.h"
 
 #include <math.h>
 #include <string.h>
+
+static size_t flag_bytes(int n) { return (size_t)n * 3 + SENTINELS; }
 
 /* Host-side arrays of a batch. */
 typedef struct {
     int n;
     int16_t *hr;
     float *s[SENTINELS];
-    uint8_t *labels, *mask, *flags;
+    uint8_t *labels, *mask;
+    uint8_t *flags;             /* [n,3], then which Sentinels are in the batch at all: what the model does depends on these alone */
     uint8_t (*slot_of)[2][256]; /* [n], of the labels of the prompt's and of the query's half, which is hidden: 0 */
 } staged;
 
@@ -43,15 +47,29 @@ static sky_pp_batch upload(const sky_infer *in, const staged *b)
     return x;
 }
 
+typedef struct {
+    const sky_infer *in;
+    sky_pp_batch x;
+} job;
+
+static int model(void *arg, void *out, sky_err *e)
+{
+    const job *j = arg;
+    const sky_pp_opts o = {0};
+    return sky_pp_forward(j->in->m, j->in->c, &j->x, &o, out, e);
+}
+
+/* What differs between batches under one key (tensor/replay.h) is uploaded, normalised and looked up before: pictures,
+ * labels and their slots, masks. The model itself takes from the host only the flags: they say which branches run, and
+ * the indices of samples follow from them. */
 static int forward(const sky_infer *in, const staged *b, sky_pp_out *out, sky_err *e)
 {
-    const sky_pp_batch x = upload(in, b);
-    const sky_pp_opts o = {0};
+    job j = {in, upload(in, b)};
     if (in->c->err.code) {
         *e = in->c->err;
         return e->code;
     }
-    return sky_pp_forward(in->m, in->c, &x, &o, out, e);
+    return sky_replay_run(in->replay, b->flags, flag_bytes(b->n), model, &j, out, sizeof *out, e);
 }
 
 /* ---- opening: a dry run of a full batch ---------------------------------------------------------------------------- */
@@ -59,7 +77,7 @@ static int forward(const sky_infer *in, const staged *b, sky_pp_out *out, sky_er
 static int dry_run(sky_infer *in, sky_err *e)
 {
     /* Nothing is read in a dry run but the flags: every modality there, or only HR; whichever wants more counts. */
-    staged b = {.n = in->o.batch, .flags = sky_alloc((size_t)in->o.batch * 3)};
+    staged b = {.n = in->o.batch, .flags = sky_calloc(1, flag_bytes(in->o.batch))};
     int rc = b.flags ? SKY_OK : sky_fail(e, SKY_ENOMEM, "out of memory");
     for (int all = 0; !rc && all < 2; all++) {
         uint8_t something[2][256];
@@ -86,18 +104,26 @@ int sky_infer_open(sky_infer **out, sky_pp *m, sky_ctx *c, const sky_config *cfg
     sky_infer *in = sky_calloc(1, sizeof *in);
     if (!in)
         return sky_fail(e, SKY_ENOMEM, "out of memory");
-    *in = (sky_infer){m, c, *o, cfg->vocab, {cfg->s2_channels, cfg->s1_channels}, 0, {o->image, o->label, "s2", "s1", NULL}};
-    int rc = dry_run(in, e);
+    *in = (sky_infer){m, c, *o, cfg->vocab, {cfg->s2_channels, cfg->s1_channels}, 0, {o->image, o->label, "s2", "s1", NULL}, NULL};
+    int rc = sky_replay_open(&in->replay, c, o->warn, o->warn_arg, e);
+    if (!rc)
+        rc = dry_run(in, e);
     if (rc) {
-        sky_free(in);
+        sky_infer_close(in);
         return rc;
     }
     *out = in;
     return SKY_OK;
 }
 
-void sky_infer_close(sky_infer *in) { sky_free(in); }
+void sky_infer_close(sky_infer *in)
+{
+    if (in)
+        sky_replay_close(in->replay);
+    sky_free(in);
+}
 size_t sky_infer_arena(const sky_infer *in) { return in->arena; }
+sky_replay_counts sky_infer_replays(const sky_infer *in) { return sky_replay_counted(in->replay); }
 const char *const *sky_infer_fields(const sky_infer *in) { return in->fields; }
 
 /* ---- running --------------------------------------------------------------------------------------------------------- */
@@ -116,6 +142,7 @@ static int stage_sentinel(staged *b, const sky_infer *in, sky_infer_pass *const 
         b->flags[3 * i + 1 + which] = p[i]->sentinel[which] != NULL;
         any |= p[i]->sentinel[which] != NULL;
     }
+    b->flags[3 * b->n + which] = (uint8_t)any;
     if (!any)
         return 1;
     if (!(b->s[which] = sky_calloc((size_t)b->n * n, sizeof(float))))
@@ -131,7 +158,7 @@ static int stage(staged *b, const sky_infer *in, sky_infer_pass *const *p, int n
     const size_t px = 2 * sky_infer_pixels(in), cells = px / (128 * 128);
     *b = (staged){.n = n, .hr = sky_alloc((size_t)n * px * 3 * sizeof *b->hr), .labels = sky_calloc((size_t)n, px), .slot_of = sky_calloc((size_t)n, sizeof *b->slot_of)};
     b->mask = sky_alloc((size_t)n * cells);
-    b->flags = sky_alloc((size_t)n * 3);
+    b->flags = sky_calloc(1, flag_bytes(n));
     if (!b->hr || !b->labels || !b->slot_of || !b->mask || !b->flags || !stage_sentinel(b, in, p, 0) || !stage_sentinel(b, in, p, 1))
         return sky_fail(e, SKY_ENOMEM, "out of memory for a batch of %d", n);
     for (int i = 0; i < n; i++) {

@@ -8,6 +8,7 @@
 
 #include "format/sample.h"
 #include "nn/skysensepp.h"
+#include "tensor/replay.h"
 
 typedef struct {
     int side;              /* the canvas is 2*side x side pixels, prompt above query; a multiple of 128 */
@@ -19,6 +20,8 @@ typedef struct {
     const char *image, *label; /* field names */
     const char *model;     /* identity of the weights, for the metadata */
     int first_date;        /* Sentinel fields: the first date that is there, not the one nearest to the image's */
+    void (*warn)(void *arg, const char *line); /* as in tensor/replay.h; may be NULL */
+    void *warn_arg;
 } sky_infer_opts;
 
 typedef struct {
@@ -35,6 +38,7 @@ typedef struct sky_infer_pass sky_infer_pass;
 int sky_infer_open(sky_infer **out, sky_pp *m, sky_ctx *c, const sky_config *cfg, const sky_infer_opts *o, sky_err *e) SKY_MUST_USE;
 void sky_infer_close(sky_infer *in); /* NULL allowed */
 size_t sky_infer_arena(const sky_infer *in); /* bytes of activations */
+sky_replay_counts sky_infer_replays(const sky_infer *in); /* how its forwards were done */
 /* Fields to read of queries and prompts, NULL-terminated: image, label, s2, s1. */
 const char *const *sky_infer_fields(const sky_infer *in);
 

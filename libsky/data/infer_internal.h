@@ -13,6 +13,7 @@ struct sky_infer {
     int vocab, channels[SENTINELS]; /* of S2, S1 */
     size_t arena;
     const char *fields[5];
+    sky_replay *replay; /* of the model's forward */
 };
 
 struct sky_infer_pass {

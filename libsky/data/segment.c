@@ -21,6 +21,7 @@ struct sky_segment {
     json_t *classes;      /* table; entry i is output i */
     uint8_t value[256];   /* of each output */
     const char *model;
+    sky_replay *replay;   /* of the network's forward */
 };
 
 /* ------------------------------------------------------------------ what the weights say */
@@ -90,7 +91,7 @@ static int read_classes(sky_segment *s, const sky_weights *w, sky_err *e)
     return rc;
 }
 
-int sky_segment_open(sky_segment **out, const sky_weights *w, sky_ctx *c, sky_dtype dtype, const char *model, sky_err *e)
+int sky_segment_open(sky_segment **out, const sky_weights *w, sky_ctx *c, sky_dtype dtype, const char *model, void (*warn)(void *arg, const char *line), void *arg, sky_err *e)
 {
     sky_segment *s = *out = sky_calloc(1, sizeof *s);
     if (!s)
@@ -109,6 +110,8 @@ int sky_segment_open(sky_segment **out, const sky_weights *w, sky_ctx *c, sky_dt
         rc = sky_params_load(sky_seg_params(s->m), (sky_weights *)(uintptr_t)w, &o, e);
     if (!rc)
         rc = sky_params_place(sky_seg_params(s->m), c, e);
+    if (!rc)
+        rc = sky_replay_open(&s->replay, c, warn, arg, e);
     if (rc) {
         sky_segment_close(s);
         *out = NULL;
@@ -125,12 +128,15 @@ void sky_segment_close(sky_segment *s)
 {
     if (!s)
         return;
+    sky_replay_close(s->replay);
     sky_seg_close(s->m);
     sky_normal_free(s->normal);
     json_decref(s->classes);
     sky_free(s->field);
     sky_free(s);
 }
+
+sky_replay_counts sky_segment_replays(const sky_segment *s) { return sky_replay_counted(s->replay); }
 
 const char *const *sky_segment_fields(const sky_segment *s) { return s->fields; }
 
@@ -190,18 +196,36 @@ static int decide(uint8_t *out, const float *x, int64_t pixels, const sky_segmen
     return SKY_OK;
 }
 
+typedef struct {
+    sky_segment *s;
+    const picture *p;
+    sky_tensor img;
+} job;
+
+static int network(void *arg, void *out, sky_err *e)
+{
+    const job *j = arg;
+    sky_ctx *c = j->s->c;
+    sky_seg_opts o = {0};
+    sky_seg_out y;
+    int rc = sky_seg_forward(j->s->m, c, j->img, sky_none, &o, &y, e);
+    if (rc)
+        return rc;
+    sky_tensor logits = sky_resize(c, y.logits, j->p->h, j->p->w, SKY_BILINEAR);
+    memcpy(out, &logits, sizeof logits);
+    return c->err.code ? sky_fail(e, c->err.code, "%s", c->err.msg) : SKY_OK;
+}
+
+/* The picture is uploaded before: what else the network does depends on its size alone (tensor/replay.h). */
 static int forward(sky_segment *s, const picture *p, uint8_t *map, sky_err *e)
 {
     sky_ctx *c = s->c;
-    sky_seg_opts o = {0};
-    sky_seg_out y;
-    sky_tensor img = sky_upload(c, SKY_F32, 4, (int64_t[]){p->t, p->h, p->w, s->seg.channels}, p->img);
-    int rc = sky_seg_forward(s->m, c, img, sky_none, &o, &y, e);
-    if (rc)
+    const int size[3] = {p->t, p->h, p->w};
+    sky_tensor logits;
+    job j = {s, p, sky_upload(c, SKY_F32, 4, (int64_t[]){p->t, p->h, p->w, s->seg.channels}, p->img)};
+    int rc = sky_replay_run(s->replay, size, sizeof size, network, &j, &logits, sizeof logits, e);
+    if (rc || c->dry)
         return rc;
-    sky_tensor logits = sky_resize(c, y.logits, p->h, p->w, SKY_BILINEAR);
-    if (c->err.code || c->dry)
-        return c->err.code ? sky_fail(e, c->err.code, "%s", c->err.msg) : SKY_OK;
     float *x = sky_alloc((size_t)sky_bytes(&logits));
     if (!x)
         return sky_fail(e, SKY_ENOMEM, "out of memory");

@@ -7,14 +7,16 @@
 
 #include "format/sample.h"
 #include "format/weights.h"
-#include "tensor/tensor.h"
+#include "tensor/replay.h"
 
 typedef struct sky_segment sky_segment;
 
 /* 1: these weights say that they are such a network. */
 int sky_segment_is(const sky_weights *w);
-/* w and c are borrowed; model: identity of the weights, for the metadata of predictions, borrowed. */
-int sky_segment_open(sky_segment **out, const sky_weights *w, sky_ctx *c, sky_dtype dtype, const char *model, sky_err *e) SKY_MUST_USE;
+/* w and c are borrowed; model: identity of the weights, for the metadata of predictions, borrowed; warn as in
+ * tensor/replay.h, may be NULL. */
+int sky_segment_open(sky_segment **out, const sky_weights *w, sky_ctx *c, sky_dtype dtype, const char *model, void (*warn)(void *arg, const char *line), void *arg, sky_err *e) SKY_MUST_USE;
+sky_replay_counts sky_segment_replays(const sky_segment *s); /* how its forwards were done */
 /* Give every class of the network's table without a colour one (format/palette.h). */
 int sky_segment_palette(sky_segment *s, sky_err *e) SKY_MUST_USE;
 void sky_segment_close(sky_segment *s); /* NULL allowed */

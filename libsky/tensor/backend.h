@@ -62,6 +62,10 @@ typedef struct {
     size_t bytes;
 } sky_part;
 
+/* Work that was queued once and can be queued again: the backend's own (tensor/replay.h). */
+typedef struct sky_work sky_work;
+enum { SKY_WORK_NEW, SKY_WORK_REHEARSED, SKY_WORK_RECORDED };
+
 struct sky_backend {
     const char *name;
     int (*open)(sky_dev **out, int index, int threads, sky_err *e); /* index -1: not given */
@@ -73,6 +77,14 @@ struct sky_backend {
     int (*put)(sky_dev *d, sky_tensor *y, const void *host, sky_err *e);
     int (*get)(sky_dev *d, void *host, const sky_tensor *x, sky_err *e);
     int (*move)(sky_dev *d, void *dst, const void *src, size_t bytes, sky_err *e); /* apart, or dst < src: those may overlap */
+
+    /* ---- recorded work; NULL entries: there is nothing to gain by it. w NULL: nothing yet, SKY_WORK_NEW */
+    int (*work_state)(const sky_dev *d, const sky_work *w);        /* NEW also after memory it names was freed */
+    int (*work_rehearse)(sky_dev *d, sky_work **w, sky_err *e);    /* until work_end operations run as always; what recording them will need is measured */
+    int (*work_record)(sky_dev *d, sky_work *w, sky_err *e);       /* until work_end operations are noted, not run; what would allocate, free or wait fails */
+    int (*work_end)(sky_dev *d, sky_work *w, int done, sky_err *e); /* done 0: give up what was begun, NEW again */
+    int (*work_replay)(sky_dev *d, const sky_work *w, sky_err *e); /* RECORDED: as if its operations were queued now */
+    void (*work_free)(sky_dev *d, sky_work *w);                    /* NULL allowed */
 
     /* ---- other devices; a NULL entry: there is no way to them */
     int (*meet)(sky_meeting *m, sky_err *e);

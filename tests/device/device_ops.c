@@ -279,6 +279,8 @@ static void exchange(run *r)
     release(r);
 }
 
+static void checked(int ok, const char *what) { OK(ok, "%s", what); }
+
 int main(int argc, char **argv)
 {
     const char *device = argc > 1 ? argv[1] : "cuda", *only = argc > 2 ? argv[2] : "";
@@ -300,6 +302,8 @@ int main(int argc, char **argv)
                 test_case(&a, &b, c);
     if (!strncmp("exchange", only, strlen(only)))
         exchange(&b);
+    if (!strncmp("replay", only, strlen(only)))
+        replay_tests(device, checked);
     sky_ctx_close(&dev);
     sky_ctx_close(&cpu);
     return END();

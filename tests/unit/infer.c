@@ -133,7 +133,7 @@ static int by_hand(bed *t, uint8_t *slots, const sky_sample *q, const sky_sample
 
 static sky_infer *opened(bed *t, int batch, int slots, int prob, uint64_t seed)
 {
-    const sky_infer_opts o = {SIDE, batch, slots, seed, prob, 1, "hr", "label", "hash", 0};
+    const sky_infer_opts o = {SIDE, batch, slots, seed, prob, 1, "hr", "label", "hash", 0, NULL, NULL};
     sky_infer *in = NULL;
     sky_err e;
     if (sky_infer_open(&in, t->m, &t->c, &t->cfg, &o, &e))
@@ -301,10 +301,10 @@ static void errors(bed *t)
     make(&q, "q", 1, 0), make(&p, "p", 1, 0);
     json_array_set_new(json_object_get(sky_sample_field(&q, "s2")->meta, "bands"), 3, json_string("X"));
     refused(t, "band missing", "band B8A not found", &q, &p, 1);
-    const sky_infer_opts o = {192, 1, 1, 1, 0, 0, "hr", "label", "", 0};
+    const sky_infer_opts o = {192, 1, 1, 1, 0, 0, "hr", "label", "", 0, NULL, NULL};
     sky_infer *in = NULL;
     OK(sky_infer_open(&in, t->m, &t->c, &t->cfg, &o, &e) == SKY_EUSAGE && !in, "side 192: %s", e.msg);
-    const sky_infer_opts right = {SIDE, 1, 1, 1, 0, 0, "hr", "label", "", 0};
+    const sky_infer_opts right = {SIDE, 1, 1, 1, 0, 0, "hr", "label", "", 0, NULL, NULL};
     sky_config four = t->cfg;
     four.hr_channels = 4;
     OK(sky_infer_open(&in, t->m, &t->c, &four, &right, &e) == SKY_ECORRUPT && !in, "four bands: %s", e.msg);

@@ -127,7 +127,7 @@ static int answer(uint8_t *map, const char *path, const sky_backend *be, const s
     if (sky_ctx_open(&c, "cpu", 2, &e) || sky_weights_open(&w, path, &e))
         exit(2);
     c.be = be;
-    int rc = sky_segment_open(&s, w, &c, SKY_F32, "none", &e);
+    int rc = sky_segment_open(&s, w, &c, SKY_F32, "none", NULL, NULL, &e);
     if (!rc)
         rc = sky_segment_answer(&y, s, x, &e);
     if (!rc)
@@ -153,7 +153,7 @@ static void colours(const char *path, const sky_sample *x)
         sky_sample_init(&y);
         if (sky_ctx_open(&c, "cpu", 2, &e) || sky_weights_open(&w, path, &e))
             exit(2);
-        int rc = sky_segment_open(&s, w, &c, SKY_F32, "none", &e);
+        int rc = sky_segment_open(&s, w, &c, SKY_F32, "none", NULL, NULL, &e);
         if (!rc && palette)
             rc = sky_segment_palette(s, &e);
         if (!rc)
