@@ -35,8 +35,9 @@ typedef struct {
     char hash[65];
     sky_infer *in;
     sky_writer *w;
-    sky_infer_pass **batch;
-    int waiting;
+    sky_infer_pass **batch[2]; /* in turn */
+    int turn, waiting;         /* passes in batch[turn], not begun */
+    int begun[2];              /* passes that are under way */
     uint64_t written;
     sky_progress *progress;
 } tool;
@@ -279,17 +280,48 @@ static int put_answer(tool *t, const sky_infer_pass *p, sky_err *e)
     return rc;
 }
 
-static int flush(tool *t, sky_err *e)
+/* The batch begun first. */
+static int end_batch(tool *t, sky_err *e)
 {
-    int rc = t->waiting ? sky_infer_run(t->in, t->batch, t->waiting, e) : SKY_OK;
-    for (int i = 0; i < t->waiting; i++) {
+    const int which = sky_infer_begun(t->in) == 2 ? t->turn : !t->turn;
+    int rc = sky_infer_end(t->in, e);
+    for (int i = 0; i < t->begun[which]; i++) {
         if (!rc)
-            rc = put_answer(t, t->batch[i], e);
-        sky_infer_pass_free(t->batch[i]);
+            rc = put_answer(t, t->batch[which][i], e);
+        sky_infer_pass_free(t->batch[which][i]);
         sky_progress_add(t->progress, 1, 0);
     }
-    t->waiting = 0;
+    t->begun[which] = 0;
     return rc;
+}
+
+/* Begin what waits; end the batch before it, where the device works by itself, else this one. */
+static int begin_batch(tool *t, sky_err *e)
+{
+    int rc = sky_infer_begin(t->in, t->batch[t->turn], t->waiting, e);
+    if (rc)
+        return rc;
+    t->begun[t->turn] = t->waiting;
+    t->waiting = 0;
+    t->turn = !t->turn;
+    return sky_infer_begun(t->in) == sky_infer_ahead(t->in) ? end_batch(t, e) : SKY_OK;
+}
+
+static int finish(tool *t, sky_err *e)
+{
+    int rc = t->waiting ? begin_batch(t, e) : SKY_OK;
+    while (!rc && sky_infer_begun(t->in))
+        rc = end_batch(t, e);
+    return rc;
+}
+
+static void free_passes(tool *t)
+{
+    for (int k = 0; k < 2; k++) {
+        for (int i = 0; t->batch[k] && i < (k == t->turn && t->waiting ? t->waiting : t->begun[k]); i++)
+            sky_infer_pass_free(t->batch[k][i]);
+        sky_free(t->batch[k]);
+    }
 }
 
 /* ---- the loop --------------------------------------------------------------------------------------------------------- */
@@ -305,7 +337,7 @@ static int add_pass(tool *t, uint64_t i, const sky_sample *query, const json_t *
         rc = sky_corpus_read(t->shown, at, sky_infer_fields(t->in), &prompt, e);
     if (!rc) {
         const sky_infer_task task = {query, &prompt, schema, sky_corpus_schema(t->shown, at), line->cls};
-        rc = sky_infer_prepare(&t->batch[t->waiting], t->in, &task, e);
+        rc = sky_infer_prepare(&t->batch[t->turn][t->waiting], t->in, &task, e);
     }
     sky_sample_free(&prompt);
     if (rc) {
@@ -313,7 +345,7 @@ static int add_pass(tool *t, uint64_t i, const sky_sample *query, const json_t *
         sky_progress_add(t->progress, 1, 0);
         return sky_skip(t->cli, e);
     }
-    return ++t->waiting == t->o.batch ? flush(t, e) : SKY_OK;
+    return ++t->waiting == t->o.batch ? begin_batch(t, e) : SKY_OK;
 }
 
 static int by_index(tool *t, sky_err *e)
@@ -367,7 +399,7 @@ static int by_stream(tool *t, sky_err *e)
         }
     }
     if (!rc)
-        rc = flush(t, e);
+        rc = finish(t, e);
     if (!rc)
         rc = unmet(t, met, e);
     sky_sample_free(&s);
@@ -386,8 +418,9 @@ static int infer(tool *t, sky_err *e)
         rc = check_lines(t, e);
     if (!rc)
         rc = open_model(t, e);
-    if (!rc && !(t->batch = sky_calloc((size_t)t->o.batch, sizeof *t->batch)))
-        rc = sky_fail(e, SKY_ENOMEM, "out of memory");
+    for (int k = 0; !rc && k < 2; k++)
+        if (!(t->batch[k] = sky_calloc((size_t)t->o.batch, sizeof *t->batch[k])))
+            rc = sky_fail(e, SKY_ENOMEM, "out of memory");
     if (!rc)
         rc = open_output(t, e);
     if (rc)
@@ -395,11 +428,9 @@ static int infer(tool *t, sky_err *e)
     t->progress = sky_progress_begin(t->cli, "passes", sky_prompts_count(t->prompts));
     rc = t->stream ? by_stream(t, e) : by_index(t, e);
     if (!rc)
-        rc = flush(t, e);
+        rc = finish(t, e);
     sky_progress_end(t->progress);
     note_replays(t, sky_infer_replays(t->in));
-    for (int i = 0; i < t->waiting; i++)
-        sky_infer_pass_free(t->batch[i]);
     if (!rc && !t->written)
         rc = sky_fail(e, SKY_ECORRUPT, "%s: none of %" PRIu64 " lines gave a prediction", t->o.prompts, sky_prompts_count(t->prompts));
     if (rc) {
@@ -482,8 +513,9 @@ static int segment(tool *t, sky_err *e)
 
 static void close_all(tool *t)
 {
-    sky_free(t->batch), sky_free(t->usable);
-    sky_infer_close(t->in);
+    sky_free(t->usable);
+    sky_infer_close(t->in); /* waits for what is under way */
+    free_passes(t);
     sky_pp_close(t->pp);
     if (t->ctx.be)
         sky_ctx_close(&t->ctx);

@@ -50,12 +50,12 @@ static int softmax_of(sky_dev *d, double *w, const float *x, int n, const char *
 static int check_bytes(sky_dev *d, const sky_tensor *t, int64_t most, const char *what, sky_err *e)
 {
     const uint8_t *p = static_cast<const uint8_t *>(t->data);
-    sky_cuda_check c = {"annotation_tokens", what, p, t->shape[2], t->shape[1], 0, most};
+    sky_cuda_check c = {"annotation_tokens", what, t->shape[2], t->shape[1], 0, most};
     unsigned long long *bad;
     int rc = sky_cuda_checking(d, &c, &bad, e);
     return rc ? rc : each(d, sky_numel(t), "annotation_tokens", e, [=] __device__(int64_t i) {
         if (p[i] > most)
-            atomicMin(bad, static_cast<unsigned long long>(i));
+            fails(bad, i, p[i]);
     });
 }
 

@@ -40,6 +40,9 @@ template <int V> static __device__ inline void store(float *p, int64_t i, const 
 /* A gradient: written, or added to what is there. */
 static __device__ inline void give(float *p, float v, int add) { *p = add ? *p + v : v; }
 
+/* Element i, a byte v (0: not one), fails a check. */
+static __device__ inline void fails(unsigned long long *bad, int64_t i, uint8_t v) { atomicMin(bad, static_cast<unsigned long long>(i) << 8 | v); }
+
 /* Sums over 2^k neighbouring lanes; every lane gets the same bits, whatever its place, as both halves add the same two
  * numbers in every step. */
 template <class T> static __device__ inline T lanes_sum(T v, int lanes = 32)

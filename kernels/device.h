@@ -17,28 +17,30 @@ extern "C" {
 struct sky_cuda_blas;  /* blas.cu */
 struct sky_cuda_links; /* nccl.cu */
 struct sky_cuda_ring;  /* host.cu */
+struct sky_cuda_lanes; /* lanes.cu */
 
-/* A check of input bytes that a kernel made: place of the first bad one, reported by the next `get`. */
+/* A check of input bytes that a kernel made: place of the first bad one, reported by the next `get` or when a mark behind
+ * it is reached. */
 struct sky_cuda_check {
     const char *op, *what;
-    const uint8_t *data; /* device */
-    int64_t W, H, C;     /* C 0: bytes of a [B,H,W]; else NaN in a map [B,H,W,C] */
+    int64_t W, H, C; /* C 0: bytes of a [B,H,W]; else NaN in a map [B,H,W,C] */
     int64_t most;
 };
 enum { SKY_CUDA_CHECKS = 64 };
 
 struct sky_dev {
     int index, sms;
-    cudaStream_t stream;
+    cudaStream_t stream; /* what operations are queued on */
     sky_cuda_blas *blas;
     sky_cuda_links *links; /* to the GPUs of other ranks; NULL: alone */
     char *scratch;
     size_t scratch_bytes;
     char *small; /* for host arrays that kernels read: indices, weights per class */
     size_t small_bytes;
-    unsigned long long *fault; /* device, [SKY_CUDA_CHECKS]: index of the first bad element, or all ones */
+    unsigned long long *fault; /* device, [SKY_CUDA_CHECKS]: index of the first bad element * 256 + its byte, or all ones */
     sky_cuda_check check[SKY_CUDA_CHECKS];
     int checks;
+    sky_cuda_lanes *lanes;
     sky_cuda_ring *ring; /* host arrays on their way to the device */
     sky_work *work;      /* being rehearsed or recorded, or NULL */
     int noting;          /* it is being recorded */
@@ -52,6 +54,7 @@ static inline int sky_cuda_launched(const char *op, sky_err *e) { return sky_cud
 /* At least n bytes of device memory until the next call; NULL: e says why. */
 void *sky_cuda_grown(sky_dev *d, char **p, size_t *have, size_t n, const char *op, sky_err *e);
 int sky_cuda_settle(sky_dev *d, sky_err *e); /* wait, and say what the checks found */
+int sky_cuda_found(const sky_cuda_check *check, int n, const unsigned long long *first, sky_err *e); /* say it */
 void *sky_cuda_scratch(sky_dev *d, size_t n, const char *op, sky_err *e);
 /* ---- host arrays: host.cu. They may change as soon as the call returns. */
 int sky_cuda_ring_open(sky_cuda_ring **out, sky_err *e);
@@ -59,6 +62,10 @@ void sky_cuda_ring_close(sky_cuda_ring *r); /* NULL allowed */
 int sky_cuda_bring(sky_dev *d, void *to, const void *host, size_t n, const char *op, sky_err *e);
 /* A copy on the device, until the next call. */
 void *sky_cuda_small(sky_dev *d, const void *host, size_t n, const char *op, sky_err *e);
+/* ---- copies beside the work: lanes.cu */
+int sky_cuda_lanes_open(sky_cuda_lanes **out, cudaStream_t work, sky_err *e);
+void sky_cuda_lanes_close(sky_cuda_lanes *l); /* NULL allowed */
+void sky_cuda_fill_lanes(sky_backend *b);
 /* ---- recordings: replay.cu */
 void sky_cuda_measure(sky_work *w, size_t n);                                                      /* a host array of a rehearsal */
 void *sky_cuda_keep(sky_work *w, const void *host, size_t n, const char *op, sky_err *e);        /* its place on the device in the recording; NULL: e */

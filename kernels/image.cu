@@ -144,14 +144,14 @@ static int resize_backward(sky_dev *d, sky_grad *dx, const sky_tensor *dy, sky_i
 static int resize_argmax(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_err *e)
 {
     resizing o;
-    sky_cuda_check check = {"resize_argmax", "", NULL, x->shape[2], x->shape[1], x->shape[3], 0};
+    sky_cuda_check check = {"resize_argmax", "", x->shape[2], x->shape[1], x->shape[3], 0};
     unsigned long long *bad;
     const float *from = f32(x);
     int rc = sky_cuda_checking(d, &check, &bad, e);
     if (!rc) /* a class map cannot show a NaN */
         rc = each(d, sky_numel(x), "resize_argmax", e, [=] __device__(int64_t i) {
             if (!(from[i] == from[i]))
-                atomicMin(bad, static_cast<unsigned long long>(i));
+                fails(bad, i, 0);
         });
     if (!rc)
         rc = make_taps(d, &o, y, x, SKY_BILINEAR_CORNERS, 0, NULL, "resize_argmax", e);

@@ -41,12 +41,12 @@ static int check_labels(sky_dev *d, const entropy *o, const sky_tensor *labels, 
 {
     const uint8_t *p = o->labels;
     int C = o->C, ignore = o->ignore;
-    sky_cuda_check c = {op, "label", p, labels->shape[2], labels->shape[1], 0, C - 1};
+    sky_cuda_check c = {op, "label", labels->shape[2], labels->shape[1], 0, C - 1};
     unsigned long long *bad;
     int rc = sky_cuda_checking(d, &c, &bad, e);
     return rc ? rc : each(d, o->rows, op, e, [=] __device__(int64_t i) {
         if (p[i] >= C && p[i] != ignore)
-            atomicMin(bad, static_cast<unsigned long long>(i));
+            fails(bad, i, p[i]);
     });
 }
 

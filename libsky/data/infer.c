@@ -1,49 +1,81 @@
-/* Running passes through the model: see infer.h. */
+/* Running passes through the model: see infer.h.
+ *
+ * A run is one forward of a batch: with several slots a batch has several. Up to SKY_SLOTS runs are under way at once on a
+ * device that works by itself (tensor/transit.h): the inputs of one travel while the device computes the one before, and
+ * the host takes up results and prepares passes meanwhile. */
 #include "base/mem.h"
 #include "data/infer_internal.h"
 #include "data/oneshot.h"
 #include "data/prompts.h"
 #include "tensor/ops.h"
 #include "tensor/replay.h"
+#include "tensor/transit.h"
 
 #include <math.h>
 #include <string.h>
 
-static size_t flag_bytes(int n) { return (size_t)n * 3 + SENTINELS; }
+enum { BATCHES = SKY_SLOTS };
 
-/* Host-side arrays of a batch. */
 typedef struct {
-    int n;
-    int16_t *hr;
-    float *s[SENTINELS];
-    uint8_t *labels, *mask;
+    sky_infer_pass **p;
+    int n, left; /* passes; runs under way */
+    int rc;      /* the first error of its runs */
+    sky_err err;
+} batch;
+
+/* Where the parts of a run's input lie in its slot. */
+typedef struct {
+    size_t hr, labels, mask, s[SENTINELS], all;
+} layout;
+typedef struct {
+    batch *of;
+    int n, k;                   /* passes; which of the slots */
+    layout at;
     uint8_t *flags;             /* [n,3], then which Sentinels are in the batch at all: what the model does depends on these alone */
     uint8_t (*slot_of)[2][256]; /* [n], of the labels of the prompt's and of the query's half, which is hidden: 0 */
-} staged;
+    sky_tensor low, argmax;     /* shapes of the results; low lies in front */
+} flight;
 
-static void staged_free(staged *b)
+struct sky_infer_runs {
+    sky_transit *transit;
+    flight f[SKY_SLOTS];
+    int oldest, flying;         /* runs f[oldest].. modulo SKY_SLOTS */
+    batch b[BATCHES];
+    int first, begun;           /* batches b[first].. modulo BATCHES */
+};
+
+static size_t flag_bytes(int n) { return (size_t)n * 3 + SENTINELS; }
+static size_t cells_of(const sky_infer *in) { return (size_t)(2 * in->o.side / SENTINEL_SCALE) * (size_t)(in->o.side / SENTINEL_SCALE); }
+static size_t aligned(size_t n) { return (n + 255) / 256 * 256; }
+
+static layout lay_out(const sky_infer *in, int n, const uint8_t *there)
 {
-    sky_free(b->hr), sky_free(b->labels), sky_free(b->mask), sky_free(b->flags), sky_free(b->slot_of);
-    for (int i = 0; i < SENTINELS; i++)
-        sky_free(b->s[i]);
+    const size_t px = 2 * sky_infer_pixels(in) * (size_t)n;
+    layout l = {.labels = aligned(px * 3 * sizeof(int16_t))};
+    l.mask = l.labels + aligned(px);
+    l.all = l.mask + aligned(px / (128 * 128));
+    for (int i = 0; i < SENTINELS; i++) {
+        l.s[i] = l.all;
+        l.all += there[i] ? aligned((size_t)n * cells_of(in) * (size_t)in->channels[i] * sizeof(float)) : 0;
+    }
+    return l;
 }
 
-static size_t cells_of(const sky_infer *in) { return (size_t)(2 * in->o.side / SENTINEL_SCALE) * (size_t)(in->o.side / SENTINEL_SCALE); }
-
-/* The model's inputs as tensors on the context's stack; s[i] NULL: that modality is absent from all. */
-static sky_pp_batch upload(const sky_infer *in, const staged *b)
+/* The model's inputs as tensors, from slot `which`. */
+static sky_pp_batch upload(const sky_infer *in, const flight *f, int which)
 {
-    const int64_t n = b->n, side = in->o.side;
+    const int64_t n = f->n, side = in->o.side, h = 2 * side / SENTINEL_SCALE, w = side / SENTINEL_SCALE;
     sky_ctx *c = in->c;
-    sky_pp_batch x = {.t2 = 1, .t1 = 1, .flags = b->flags};
-    x.hr = sky_normalise(c, sky_upload(c, SKY_I16, 4, (int64_t[]){n, 2 * side, side, 3}, b->hr), 255, sky_norm_rgb[0]);
-    const int64_t h = 2 * side / SENTINEL_SCALE, w = side / SENTINEL_SCALE;
-    if (b->s[0])
-        x.s2 = sky_upload(c, SKY_F32, 4, (int64_t[]){n, h, w, in->channels[0]}, b->s[0]);
-    if (b->s[1])
-        x.s1 = sky_upload(c, SKY_F32, 4, (int64_t[]){n, h, w, in->channels[1]}, b->s[1]);
-    x.labels = sky_lookup(c, sky_upload(c, SKY_U8, 3, (int64_t[]){n, 2 * side, side}, b->labels), 2 * n, b->slot_of[0][0]);
-    x.anno_mask = sky_upload(c, SKY_U8, 3, (int64_t[]){n, 2 * side / 128, side / 128}, b->mask);
+    sky_transit *t = in->runs->transit;
+    const uint8_t *there = f->flags + 3 * n;
+    sky_pp_batch x = {.t2 = 1, .t1 = 1, .flags = f->flags};
+    x.hr = sky_normalise(c, sky_transit_look(t, which, f->at.hr, SKY_I16, 4, (int64_t[]){n, 2 * side, side, 3}), 255, sky_norm_rgb[0]);
+    if (there[0])
+        x.s2 = sky_transit_take(t, which, f->at.s[0], SKY_F32, 4, (int64_t[]){n, h, w, in->channels[0]});
+    if (there[1])
+        x.s1 = sky_transit_take(t, which, f->at.s[1], SKY_F32, 4, (int64_t[]){n, h, w, in->channels[1]});
+    x.labels = sky_lookup(c, sky_transit_look(t, which, f->at.labels, SKY_U8, 3, (int64_t[]){n, 2 * side, side}), 2 * n, f->slot_of[0][0]);
+    x.anno_mask = sky_transit_take(t, which, f->at.mask, SKY_U8, 3, (int64_t[]){n, 2 * side / 128, side / 128});
     return x;
 }
 
@@ -62,36 +94,44 @@ static int model(void *arg, void *out, sky_err *e)
 /* What differs between batches under one key (tensor/replay.h) is uploaded, normalised and looked up before: pictures,
  * labels and their slots, masks. The model itself takes from the host only the flags: they say which branches run, and
  * the indices of samples follow from them. */
-static int forward(const sky_infer *in, const staged *b, sky_pp_out *out, sky_err *e)
+static int forward(const sky_infer *in, const flight *f, int which, sky_pp_out *out, sky_err *e)
 {
-    job j = {in, upload(in, b)};
+    job j = {in, upload(in, f, which)};
     if (in->c->err.code) {
         *e = in->c->err;
         return e->code;
     }
-    return sky_replay_run(in->replay, b->flags, flag_bytes(b->n), model, &j, out, sizeof *out, e);
+    return sky_replay_run(in->replay, f->flags, flag_bytes(f->n), model, &j, out, sizeof *out, e);
 }
 
 /* ---- opening: a dry run of a full batch ---------------------------------------------------------------------------- */
 
+/* What this very batch needs: which modalities which pass has changes what is alive at once. */
+static int fit(sky_infer *in, flight *f, int which, sky_err *e)
+{
+    sky_pp_out out = {0};
+    f->at = lay_out(in, f->n, f->flags + 3 * f->n);
+    sky_ctx_dry(in->c);
+    int rc = forward(in, f, which, &out, e);
+    in->arena = !rc && in->c->peak > in->arena ? in->c->peak : in->arena;
+    f->low = out.logits_low;
+    f->argmax = out.argmax;
+    return rc;
+}
+
 static int dry_run(sky_infer *in, sky_err *e)
 {
-    /* Nothing is read in a dry run but the flags: every modality there, or only HR; whichever wants more counts. */
-    staged b = {.n = in->o.batch, .flags = sky_calloc(1, flag_bytes(in->o.batch))};
-    int rc = b.flags ? SKY_OK : sky_fail(e, SKY_ENOMEM, "out of memory");
+    /* Every modality there, or only HR; whichever wants more counts. */
+    uint8_t nothing[1][2][256] = {0};
+    flight f = {.n = in->o.batch, .flags = sky_calloc(1, flag_bytes(in->o.batch)), .slot_of = nothing};
+    int rc = f.flags ? SKY_OK : sky_fail(e, SKY_ENOMEM, "out of memory");
     for (int all = 0; !rc && all < 2; all++) {
-        uint8_t something[2][256];
         for (int i = 0; i < in->o.batch * 3; i++)
-            b.flags[i] = all || i % 3 == 0;
-        b.labels = b.mask = something[0], b.slot_of = &something;
-        b.hr = (int16_t *)(void *)something;
-        b.s[0] = b.s[1] = all ? (float *)(void *)something : NULL;
-        sky_ctx_dry(in->c);
-        sky_pp_out out;
-        rc = forward(in, &b, &out, e);
-        in->arena = in->c->peak > in->arena ? in->c->peak : in->arena;
+            f.flags[i] = all || i % 3 == 0;
+        f.flags[3 * f.n] = f.flags[3 * f.n + 1] = (uint8_t)all;
+        rc = fit(in, &f, 0, e);
     }
-    sky_free(b.flags);
+    sky_free(f.flags);
     return rc ? sky_wrap(e, "canvas of %d x %d pixels", 2 * in->o.side, in->o.side) : sky_ctx_alloc(in->c, in->arena, e);
 }
 
@@ -104,8 +144,12 @@ int sky_infer_open(sky_infer **out, sky_pp *m, sky_ctx *c, const sky_config *cfg
     sky_infer *in = sky_calloc(1, sizeof *in);
     if (!in)
         return sky_fail(e, SKY_ENOMEM, "out of memory");
-    *in = (sky_infer){m, c, *o, cfg->vocab, {cfg->s2_channels, cfg->s1_channels}, 0, {o->image, o->label, "s2", "s1", NULL}, NULL};
-    int rc = sky_replay_open(&in->replay, c, o->warn, o->warn_arg, e);
+    *in = (sky_infer){m, c, *o, cfg->vocab, {cfg->s2_channels, cfg->s1_channels}, 0, {o->image, o->label, "s2", "s1", NULL}, NULL, sky_calloc(1, sizeof *in->runs)};
+    int rc = in->runs ? SKY_OK : sky_fail(e, SKY_ENOMEM, "out of memory");
+    if (!rc)
+        rc = sky_replay_open(&in->replay, c, o->warn, o->warn_arg, e);
+    if (!rc)
+        rc = sky_transit_open(&in->runs->transit, c, e);
     if (!rc)
         rc = dry_run(in, e);
     if (rc) {
@@ -116,12 +160,27 @@ int sky_infer_open(sky_infer **out, sky_pp *m, sky_ctx *c, const sky_config *cfg
     return SKY_OK;
 }
 
+static void forget(flight *f)
+{
+    sky_free(f->flags), sky_free(f->slot_of);
+    *f = (flight){0};
+}
+
 void sky_infer_close(sky_infer *in)
 {
+    if (in && in->runs) {
+        sky_transit_close(in->runs->transit);
+        for (int i = 0; i < SKY_SLOTS; i++)
+            forget(&in->runs->f[i]);
+        for (int i = 0; i < BATCHES; i++)
+            sky_free(in->runs->b[i].p);
+        sky_free(in->runs);
+    }
     if (in)
         sky_replay_close(in->replay);
     sky_free(in);
 }
+
 size_t sky_infer_arena(const sky_infer *in) { return in->arena; }
 sky_replay_counts sky_infer_replays(const sky_infer *in) { return sky_replay_counted(in->replay); }
 const char *const *sky_infer_fields(const sky_infer *in) { return in->fields; }
@@ -133,39 +192,46 @@ int sky_infer_slots(uint8_t slot_of[256], const sky_infer *in, const sky_infer_p
     return sky_prompt_slots(slot_of, in->o.seed + (uint64_t)k, p->values, p->n, in->vocab, e);
 }
 
-/* Flag bits and images of one Sentinel for the batch; passes without it get zeros that nothing reads. */
-static int stage_sentinel(staged *b, const sky_infer *in, sky_infer_pass *const *p, int which)
+/* Passes without this Sentinel get zeros that nothing reads. */
+static void stage_sentinel(float *to, const sky_infer *in, const batch *b, int which)
 {
     const size_t n = cells_of(in) * (size_t)in->channels[which];
-    int any = 0;
-    for (int i = 0; i < b->n; i++) {
-        b->flags[3 * i + 1 + which] = p[i]->sentinel[which] != NULL;
-        any |= p[i]->sentinel[which] != NULL;
-    }
-    b->flags[3 * b->n + which] = (uint8_t)any;
-    if (!any)
-        return 1;
-    if (!(b->s[which] = sky_calloc((size_t)b->n * n, sizeof(float))))
-        return 0;
-    for (int i = 0; i < b->n; i++)
-        if (p[i]->sentinel[which])
-            memcpy(b->s[which] + (size_t)i * n, p[i]->sentinel[which], n * sizeof(float));
-    return 1;
+    for (int i = 0; i < b->n; i++, to += n)
+        if (b->p[i]->sentinel[which])
+            memcpy(to, b->p[i]->sentinel[which], n * sizeof *to);
+        else
+            memset(to, 0, n * sizeof *to);
 }
 
-static int stage(staged *b, const sky_infer *in, sky_infer_pass *const *p, int n, sky_err *e)
+/* The input of a run into its slot. */
+static void stage(char *to, const sky_infer *in, const flight *f)
 {
+    const batch *b = f->of;
     const size_t px = 2 * sky_infer_pixels(in), cells = px / (128 * 128);
-    *b = (staged){.n = n, .hr = sky_alloc((size_t)n * px * 3 * sizeof *b->hr), .labels = sky_calloc((size_t)n, px), .slot_of = sky_calloc((size_t)n, sizeof *b->slot_of)};
-    b->mask = sky_alloc((size_t)n * cells);
-    b->flags = sky_calloc(1, flag_bytes(n));
-    if (!b->hr || !b->labels || !b->slot_of || !b->mask || !b->flags || !stage_sentinel(b, in, p, 0) || !stage_sentinel(b, in, p, 1))
-        return sky_fail(e, SKY_ENOMEM, "out of memory for a batch of %d", n);
-    for (int i = 0; i < n; i++) {
-        memcpy(b->hr + (size_t)i * px * 3, p[i]->hr, px * 3 * sizeof *b->hr);
-        memcpy(b->labels + (size_t)i * px, p[i]->label, px / 2);
-        memcpy(b->mask + (size_t)i * cells, p[i]->mask, cells);
-        b->flags[3 * i] = 1;
+    for (int i = 0; i < b->n; i++) {
+        char *labels = to + f->at.labels + (size_t)i * px;
+        memcpy(to + f->at.hr + (size_t)i * px * 3 * sizeof(int16_t), b->p[i]->hr, px * 3 * sizeof(int16_t));
+        memcpy(labels, b->p[i]->label, px / 2);
+        memset(labels + px / 2, 0, px / 2);
+        memcpy(to + f->at.mask + (size_t)i * cells, b->p[i]->mask, cells);
+    }
+    for (int i = 0; i < SENTINELS; i++)
+        if (f->flags[3 * f->n + i])
+            stage_sentinel((float *)(void *)(to + f->at.s[i]), in, b, i);
+}
+
+static int describe(flight *f, const sky_infer *in, batch *b, int k, sky_err *e)
+{
+    *f = (flight){.of = b, .n = b->n, .k = k, .flags = sky_calloc(1, flag_bytes(b->n)), .slot_of = sky_calloc((size_t)b->n, sizeof *f->slot_of)};
+    if (!f->flags || !f->slot_of)
+        return sky_fail(e, SKY_ENOMEM, "out of memory for a batch of %d", b->n);
+    for (int i = 0; i < b->n; i++) {
+        f->flags[3 * i] = 1;
+        for (int m = 0; m < SENTINELS; m++)
+            f->flags[3 * b->n + m] |= f->flags[3 * i + 1 + m] = b->p[i]->sentinel[m] != NULL;
+        int rc = sky_infer_slots(f->slot_of[i][0], in, b->p[i], k, e);
+        if (rc)
+            return sky_wrap(e, "prompt '%s'", b->p[i]->prompt);
     }
     return SKY_OK;
 }
@@ -205,84 +271,157 @@ static void take_mean(const sky_infer *in, sky_infer_pass *p)
     }
 }
 
-static int take_results(const sky_infer *in, const sky_pp_out *out, sky_infer_pass *const *p, int n, uint8_t (*slot_of)[2][256], int last, sky_err *e)
+static int take_results(const sky_infer *in, const flight *f, const char *results, sky_err *e)
 {
-    const sky_tensor *low = &out->logits_low;
-    const size_t px = 2 * sky_infer_pixels(in), per = (size_t)(sky_numel(low) / n);
-    float *logits = sky_alloc((size_t)sky_numel(low) * sizeof *logits), *row = sky_alloc((size_t)in->o.side * (size_t)(in->vocab + 1) * sizeof *row);
-    uint8_t *slots = sky_alloc((size_t)n * px);
-    int rc = logits && row && slots ? SKY_OK : sky_fail(e, SKY_ENOMEM, "out of memory for the results of a batch of %d", n);
-    if (!rc) {
-        sky_download(in->c, logits, low);
-        sky_download(in->c, slots, &out->argmax);
-        if (in->c->err.code) {
-            *e = in->c->err;
-            rc = e->code;
-        }
-    }
-    for (int i = 0; !rc && i < n; i++) {
-        if (!all_finite(logits + (size_t)i * per, per))
+    const size_t px = 2 * sky_infer_pixels(in), per = (size_t)(sky_numel(&f->low) / f->n);
+    const float *logits = (const float *)(const void *)results;
+    const uint8_t *slots = (const uint8_t *)results + aligned((size_t)sky_bytes(&f->low));
+    float *row = sky_alloc((size_t)in->o.side * (size_t)(in->vocab + 1) * sizeof *row);
+    int rc = row ? SKY_OK : sky_fail(e, SKY_ENOMEM, "out of memory for the results of a batch of %d", f->n);
+    for (int i = 0; !rc && i < f->n; i++, logits += per, slots += px) {
+        sky_infer_pass *p = f->of->p[i];
+        if (!all_finite(logits, per))
             rc = sky_fail(e, SKY_ECORRUPT, "the model's logits are not finite");
-        else if (p[i]->prob)
-            sky_infer_add_run(in, p[i], logits + (size_t)i * per, (int)low->shape[1], (int)low->shape[2], slot_of[i][0], row);
+        else if (p->prob)
+            sky_infer_add_run(in, p, logits, (int)f->low.shape[1], (int)f->low.shape[2], f->slot_of[i][0], row);
         if (!rc && in->o.slots == 1)
-            take_map(in, p[i], slots + (size_t)i * px, slot_of[i][0]);
-        else if (!rc && last)
-            take_mean(in, p[i]);
+            take_map(in, p, slots, f->slot_of[i][0]);
+        else if (!rc && f->k + 1 == in->o.slots)
+            take_mean(in, p);
     }
-    sky_free(logits), sky_free(row), sky_free(slots);
+    sky_free(row);
     return rc;
 }
 
-static int one_run(sky_infer *in, staged *b, sky_infer_pass *const *p, int k, sky_err *e)
+/* ---- runs under way ------------------------------------------------------------------------------------------------ */
+
+static size_t result_bytes(const flight *f) { return aligned((size_t)sky_bytes(&f->low)) + (size_t)sky_bytes(&f->argmax); }
+
+static int send_off(sky_infer *in, flight *f, int which, sky_err *e)
 {
+    sky_ctx *c = in->c;
+    sky_transit *t = in->runs->transit;
     sky_pp_out out;
-    for (int i = 0; i < b->n; i++) {
-        int rc = sky_infer_slots(b->slot_of[i][0], in, p[i], k, e);
-        if (rc)
-            return sky_wrap(e, "prompt '%s'", p[i]->prompt);
+    int rc = fit(in, f, which, e);
+    char *to = rc ? NULL : sky_transit_input(t, which, f->at.all, e);
+    if (!to || !sky_transit_output(t, which, result_bytes(f), e) || sky_ctx_alloc(c, in->arena, e))
+        return e->code;
+    stage(to, in, f);
+    sky_transit_send(t, which);
+    rc = forward(in, f, which, &out, e);
+    if (rc)
+        return rc;
+    sky_transit_give(t, which, 0, &out.logits_low);
+    sky_transit_give(t, which, aligned((size_t)sky_bytes(&out.logits_low)), &out.argmax);
+    sky_transit_fetch(t, which);
+    if (c->err.code)
+        *e = c->err;
+    return c->err.code;
+}
+
+/* The oldest run: its results into its passes. */
+static void land(sky_infer *in)
+{
+    struct sky_infer_runs *r = in->runs;
+    const int which = r->oldest;
+    flight *f = &r->f[which];
+    batch *b = f->of;
+    sky_err e;
+    int rc = sky_transit_wait(r->transit, which, &e);
+    if (!rc && !b->rc)
+        rc = take_results(in, f, sky_transit_output(r->transit, which, result_bytes(f), &e), &e);
+    if (rc && !b->rc)
+        b->rc = rc, b->err = e;
+    b->left--;
+    forget(f);
+    r->oldest = (r->oldest + 1) % SKY_SLOTS;
+    r->flying--;
+}
+
+/* Run k of a batch on its way; the batch knows of an error. */
+static void start(sky_infer *in, batch *b, int k)
+{
+    struct sky_infer_runs *r = in->runs;
+    if (r->flying == sky_infer_ahead(in))
+        land(in);
+    if (b->rc)
+        return;
+    const int which = (r->oldest + r->flying) % SKY_SLOTS;
+    b->rc = describe(&r->f[which], in, b, k, &b->err);
+    if (!b->rc)
+        b->rc = send_off(in, &r->f[which], which, &b->err);
+    if (b->rc) {
+        sky_err ignored;
+        if (sky_transit_wait(r->transit, which, &ignored) == SKY_EDEVICE)
+            b->rc = SKY_EDEVICE;
+        forget(&r->f[which]);
+        return;
     }
-    sky_ctx_reset(in->c);
-    int rc = forward(in, b, &out, e);
-    return rc ? rc : take_results(in, &out, p, b->n, b->slot_of, k + 1 == in->o.slots, e);
+    b->left++;
+    r->flying++;
 }
 
-/* Size the arena for exactly this batch: which modalities which pass has changes what is alive at once. */
-static int fit_arena(sky_infer *in, const staged *b, sky_err *e)
+int sky_infer_ahead(const sky_infer *in) { return sky_transit_useful(in->runs->transit); }
+int sky_infer_begun(const sky_infer *in) { return in->runs->begun; }
+
+int sky_infer_begin(sky_infer *in, sky_infer_pass *const *p, int n, sky_err *e)
 {
-    sky_pp_out out;
-    sky_ctx_dry(in->c);
-    int rc = forward(in, b, &out, e);
-    if (!rc && in->c->peak > in->arena)
-        in->arena = in->c->peak;
-    return rc ? rc : sky_ctx_alloc(in->c, in->arena, e);
+    struct sky_infer_runs *r = in->runs;
+    batch *b = &r->b[(r->first + r->begun) % BATCHES];
+    if (r->begun == BATCHES)
+        return sky_fail(e, SKY_EUSAGE, "%d batches are under way", BATCHES);
+    sky_free(b->p);
+    *b = (batch){.p = sky_alloc((size_t)n * sizeof *b->p), .n = n};
+    if (!b->p)
+        return sky_fail(e, SKY_ENOMEM, "out of memory");
+    memcpy(b->p, p, (size_t)n * sizeof *b->p);
+    r->begun++;
+    for (int k = 0; !b->rc && k < in->o.slots; k++)
+        start(in, b, k);
+    return SKY_OK;
 }
 
-static int run_batch(sky_infer *in, sky_infer_pass *const *p, int n, sky_err *e)
+static int is_of_data(int rc) { return rc == SKY_ECORRUPT || rc == SKY_ELIMIT; }
+
+static int alone(sky_infer *in, sky_infer_pass *p, sky_err *e)
 {
-    staged b;
-    int rc = stage(&b, in, p, n, e);
-    if (!rc)
-        rc = fit_arena(in, &b, e);
-    for (int k = 0; !rc && k < in->o.slots; k++)
-        rc = one_run(in, &b, p, k, e);
-    staged_free(&b);
-    return rc;
+    batch b = {.p = &p, .n = 1};
+    sky_infer_pass_reset(in, p);
+    for (int k = 0; !b.rc && k < in->o.slots; k++)
+        start(in, &b, k);
+    while (in->runs->flying)
+        land(in);
+    if (b.rc)
+        p->err = b.err;
+    if (b.rc && !is_of_data(b.rc))
+        *e = b.err;
+    return is_of_data(b.rc) ? SKY_OK : b.rc;
 }
 
 /* The model refuses a batch for data (not-a-number) as a whole: find out whose by running its passes alone. */
+int sky_infer_end(sky_infer *in, sky_err *e)
+{
+    struct sky_infer_runs *r = in->runs;
+    batch *b = &r->b[r->first];
+    while (b->left)
+        land(in);
+    int rc = b->rc;
+    if (is_of_data(rc)) {
+        while (r->flying) /* of the next batch */
+            land(in);
+        rc = SKY_OK;
+        for (int i = 0; i < b->n && !rc; i++)
+            rc = alone(in, b->p[i], e);
+    } else if (rc) {
+        *e = b->err;
+    }
+    r->first = (r->first + 1) % BATCHES;
+    r->begun--;
+    return rc;
+}
+
 int sky_infer_run(sky_infer *in, sky_infer_pass *const *p, int n, sky_err *e)
 {
-    int rc = run_batch(in, p, n, e);
-    if (rc != SKY_ECORRUPT && rc != SKY_ELIMIT)
-        return rc;
-    for (int i = 0; i < n; i++) {
-        sky_infer_pass_reset(in, p[i]);
-        rc = run_batch(in, p + i, 1, &p[i]->err);
-        if (rc && rc != SKY_ECORRUPT && rc != SKY_ELIMIT) {
-            *e = p[i]->err;
-            return rc;
-        }
-    }
-    return SKY_OK;
+    int rc = sky_infer_begin(in, p, n, e);
+    return rc ? rc : sky_infer_end(in, e);
 }

@@ -45,7 +45,14 @@ const char *const *sky_infer_fields(const sky_infer *in);
 /* Everything the model needs of one task; the samples may go afterwards. SKY_ECORRUPT names field and sample. */
 int sky_infer_prepare(sky_infer_pass **out, const sky_infer *in, const sky_infer_task *t, sky_err *e) SKY_MUST_USE;
 void sky_infer_pass_free(sky_infer_pass *p);
-/* Run 1..batch passes. An error here concerns all of them (device, memory); one in a pass's data waits for its answer. */
+/* Run 1..batch passes: begin them, and end the batch begun first. Up to sky_infer_ahead batches may be under way, so that the
+ * next one is prepared and travels while a device computes. Passes live until their batch has ended. An error here concerns
+ * all of them (device, memory); one in a pass's data waits for its answer. */
+int sky_infer_begin(sky_infer *in, sky_infer_pass *const *p, int n, sky_err *e) SKY_MUST_USE;
+int sky_infer_end(sky_infer *in, sky_err *e) SKY_MUST_USE;
+int sky_infer_ahead(const sky_infer *in); /* 1: the device computes when it is asked to, there is nothing to gain */
+int sky_infer_begun(const sky_infer *in); /* batches under way */
+/* Both, with nothing else under way. */
 int sky_infer_run(sky_infer *in, sky_infer_pass *const *p, int n, sky_err *e) SKY_MUST_USE;
 /* The prediction of a pass that was run; SKY_ECORRUPT when the model gave none (logits that are not finite). */
 int sky_infer_answer(sky_sample *out, const sky_infer *in, const sky_infer_pass *p, sky_err *e) SKY_MUST_USE;

@@ -14,6 +14,7 @@ struct sky_infer {
     size_t arena;
     const char *fields[5];
     sky_replay *replay; /* of the model's forward */
+    struct sky_infer_runs *runs; /* infer.c */
 };
 
 struct sky_infer_pass {

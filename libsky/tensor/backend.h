@@ -62,6 +62,12 @@ typedef struct {
     size_t bytes;
 } sky_part;
 
+/* A device does several things at the same time, each in the order it was asked for: its work, which is everything unless
+ * something else is said; copies from and to the host (`carry`); sums over ranks (`turn_to`). A lane may be told to follow
+ * another; marks are for the host to wait for. */
+typedef enum { SKY_LANE_WORK, SKY_LANE_IN, SKY_LANE_OUT, SKY_LANE_LINK, SKY_LANES } sky_lane;
+enum { SKY_MARKS = 16 };
+
 /* Work that was queued once and can be queued again: the backend's own (tensor/replay.h). */
 typedef struct sky_work sky_work;
 enum { SKY_WORK_NEW, SKY_WORK_REHEARSED, SKY_WORK_RECORDED };
@@ -77,6 +83,15 @@ struct sky_backend {
     int (*put)(sky_dev *d, sky_tensor *y, const void *host, sky_err *e);
     int (*get)(sky_dev *d, void *host, const sky_tensor *x, sky_err *e);
     int (*move)(sky_dev *d, void *dst, const void *src, size_t bytes, sky_err *e); /* apart, or dst < src: those may overlap */
+
+    /* ---- copies beside the work (tensor/transit.h); NULL entries where own_memory is 0 */
+    int (*host_alloc)(sky_dev *d, void **p, size_t bytes, sky_err *e);              /* host memory that `carry` takes */
+    void (*host_free)(sky_dev *d, void *p);                                          /* NULL allowed */
+    int (*carry)(sky_dev *d, sky_lane lane, void *dst, const void *src, size_t bytes, sky_err *e); /* IN: from the host, OUT: to it; may be read and written until a mark behind it is reached */
+    void (*turn_to)(sky_dev *d, sky_lane lane);                                      /* operations are of this lane from now on: WORK, or LINK, which knows `exchange` and `add_parts` */
+    int (*follow)(sky_dev *d, sky_lane lane, sky_lane other, sky_err *e);            /* what is asked of `lane` from now on waits for all asked of `other` until now */
+    int (*mark)(sky_dev *d, sky_lane lane, int i, sky_err *e);                       /* mark i: all asked of `lane` until now */
+    int (*reach)(sky_dev *d, int i, sky_err *e);                                     /* the host waits for mark i; of WORK: and hears of bad input since the mark before */
 
     /* ---- recorded work; NULL entries: there is nothing to gain by it. w NULL: nothing yet, SKY_WORK_NEW */
     int (*work_state)(const sky_dev *d, const sky_work *w);        /* NEW also after memory it names was freed */

@@ -1,6 +1,6 @@
 #!/bin/bash
 # sky-infer on an emulated GPU (tests/emulate): predictions do not depend on whether their forward was queued piece by
-# piece, recorded or replayed.
+# piece, recorded or replayed, nor on which of the device's lanes is late. SKY_LONG=1: the work too.
 set -u
 B=${BUILD:-build}
 infer=$B/tests/emulated_infer
@@ -52,5 +52,10 @@ tac "$T/p.tsv" >"$T/r.tsv"
 go "$T/r.tsv" "$T/b"; ok $? "in the other order"
 same "$(sum "$T/b")" "$(sum "$T/a")" "the same predictions and probabilities"
 [ -n "$(sum "$T/a")" ] && ! cmp -s "$T/a" "$T/b"; ok $? "each done another way"
+# The work late, or the copies (tests/emulate/cuda_emu.h): the next input travels, and the last result, meanwhile.
+for late in ${SKY_LONG:+1} 6; do
+    EMU_LAZY=$late go "$T/p.tsv" "$T/c"; ok $? "$([ $late = 1 ] && echo the work || echo copies) as late as possible"
+    cmp -s "$T/c" "$T/a"; ok $? "the same bytes"
+done
 echo "1..$n"
 exit $bad

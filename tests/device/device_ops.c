@@ -304,6 +304,8 @@ int main(int argc, char **argv)
         exchange(&b);
     if (!strncmp("replay", only, strlen(only)))
         replay_tests(device, checked);
+    if (!strncmp("transit", only, strlen(only)))
+        transit_tests(device, checked);
     sky_ctx_close(&dev);
     sky_ctx_close(&cpu);
     return END();

@@ -42,7 +42,8 @@ void also(run *r, const sky_tensor *t, double tol); /* an input that the operati
 /* ended by a NULL name */
 extern const op_case row_cases[], map_cases[], loss_cases[], product_cases[], attention_cases[], update_cases[];
 
-/* replay.c */
+/* replay.c, transit.c */
 void replay_tests(const char *device, void (*ok)(int ok, const char *what));
+void transit_tests(const char *device, void (*ok)(int ok, const char *what));
 
 #endif

@@ -9,7 +9,7 @@ struct emu_graph {
     std::vector<std::function<void()>> work;
 };
 struct emu_stream {
-    unsigned number;                         /* in the order of their creation */
+    unsigned number;                         /* of the device's, in the order of their creation */
     std::deque<std::function<void()>> queue;
     uint64_t asked, done;
     emu_graph *capture;                      /* work goes there while not NULL */
@@ -74,12 +74,11 @@ cudaError_t emu_not_in_capture(void)
     return rc;
 }
 
+static unsigned made; /* since a device was chosen */
+cudaError_t cudaSetDevice(int) { return made = 0, cudaSuccess; }
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned)
 {
-    unsigned n = 0;
-    for (emu_stream *t : streams) /* a device opened after another was closed has the same numbers */
-        n = t->number >= n ? t->number + 1 : n;
-    *s = new emu_stream{n, {}, 0, 0, NULL, 0};
+    *s = new emu_stream{made++, {}, 0, 0, NULL, 0};
     streams.push_back(*s);
     return cudaSuccess;
 }
