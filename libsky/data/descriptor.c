@@ -108,6 +108,20 @@ static int numbers(parser *p, const json_t *o, const char *key, size_t want)
                 : sky_fail(p->e, SKY_ECORRUPT, "%s: '%s' must list numbers", p->at, key);
 }
 
+/* [lo, hi], or one such pair for each of nbands. */
+static int display(parser *p, const json_t *o, size_t nbands)
+{
+    const json_t *v = json_object_get(o, "display"), *first = json_array_get(v, 0);
+    if (!json_is_array(first))
+        return numbers(p, o, "display", 2);
+    int ok = json_array_size(v) == nbands;
+    for (size_t i = 0; ok && i < nbands; i++) {
+        const json_t *pair = json_array_get(v, i);
+        ok = json_array_size(pair) == 2 && json_is_number(json_array_get(pair, 0)) && json_is_number(json_array_get(pair, 1));
+    }
+    return ok ? SKY_OK : sky_fail(p->e, SKY_ECORRUPT, "%s: 'display' must be [lo, hi] or one such pair for each of the 'bands'", p->at);
+}
+
 /* Keys that go to every sample's field as they are. */
 static int parse_meta(parser *p, sky_dataset_field *f, const json_t *o)
 {
@@ -119,7 +133,7 @@ static int parse_meta(parser *p, sky_dataset_field *f, const json_t *o)
     if (!rc)
         rc = numbers(p, o, "std", nbands);
     if (!rc)
-        rc = numbers(p, o, "display", 2);
+        rc = display(p, o, nbands);
     if (!rc)
         rc = sky_json_f64(o, "scale", 0, &x, p->at, p->e);
     if (!rc)

@@ -137,21 +137,36 @@ static void gather(float *v, const sky_field *f, const layout *l, const int64_t 
             }
 }
 
-/* The range of the picture's valid values that is shown. */
-static int find_range(double range[2], const sky_field *f, const layout *whole, const int64_t band[3], int nb, sky_err *e)
+/* What `display` shows of band b: its own [lo, hi] where there is one per band, else the one of all. */
+static int display_range(double range[2], const json_t *display, int64_t b, int64_t bands, sky_err *e)
+{
+    const int each = json_is_array(json_array_get(display, 0));
+    const json_t *pair = each ? json_array_get(display, (size_t)b) : display;
+    range[0] = json_number_value(json_array_get(pair, 0)), range[1] = json_number_value(json_array_get(pair, 1));
+    if (each && json_array_size(display) != (size_t)bands)
+        return sky_fail(e, SKY_ECORRUPT, "'display': %zu ranges for %lld bands", json_array_size(display), (long long)bands);
+    if (json_array_size(pair) != 2 || !(range[1] > range[0]))
+        return sky_fail(e, SKY_ECORRUPT, "'display': want [lo, hi] with lo < hi, or one such pair per band");
+    return SKY_OK;
+}
+
+/* The range of the picture's values that is shown, for each of nb chosen bands. */
+static int find_ranges(double range[3][2], const sky_field *f, const layout *whole, const int64_t band[3], int nb, sky_err *e)
 {
     const json_t *display = json_object_get(f->meta, "display");
-    range[0] = json_number_value(json_array_get(display, 0)), range[1] = json_number_value(json_array_get(display, 1));
-    if (display && (json_array_size(display) != 2 || !(range[1] > range[0])))
-        return sky_fail(e, SKY_ECORRUPT, "'display': want [lo, hi] with lo < hi");
+    int rc = SKY_OK;
+    for (int b = 0; display && b < nb && !rc; b++)
+        rc = display_range(range[b], display, band[b], whole->nc, e);
     if (display)
-        return SKY_OK;
+        return rc;
     const int64_t n = whole->h * whole->w * nb;
     float *v = sky_alloc((size_t)n * sizeof *v);
     if (!v)
         return sky_fail(e, SKY_ENOMEM, "out of memory for %lld values", (long long)n);
     gather(v, f, whole, band, nb);
-    int rc = stretch_range(range, v, n, e);
+    rc = stretch_range(range[0], v, n, e);
+    for (int b = 1; b < nb; b++)
+        memcpy(range[b], range[0], sizeof range[b]);
     sky_free(v);
     return rc;
 }
@@ -160,18 +175,20 @@ static int find_range(double range[2], const sky_field *f, const layout *whole, 
 static int rgb_stretched(uint8_t *rgb, const sky_field *f, const layout *whole, const layout *part, sky_err *e)
 {
     int64_t band[3], n = part->h * part->w;
-    double range[2];
+    double range[3][2] = {{0}};
     choose_bands(band, f, whole->nc);
     const int nb = band[0] == band[1] && band[1] == band[2] ? 1 : 3;
-    int rc = find_range(range, f, whole, band, nb, e);
+    int rc = find_ranges(range, f, whole, band, nb, e);
     float *v = rc ? NULL : sky_alloc((size_t)(n * nb) * sizeof *v);
     if (!rc && !v)
         rc = sky_fail(e, SKY_ENOMEM, "out of memory for %lld values", (long long)(n * nb));
     if (!rc)
         gather(v, f, part, band, nb);
     for (int64_t i = 0; !rc && i < n; i++)
-        for (int c = 0; c < 3; c++)
-            rgb[3 * i + c] = stretch(v[nb * i + (nb == 3 ? c : 0)], range);
+        for (int c = 0; c < 3; c++) {
+            const int b = nb == 3 ? c : 0;
+            rgb[3 * i + c] = stretch(v[nb * i + b], range[b]);
+        }
     sky_free(v);
     return rc;
 }

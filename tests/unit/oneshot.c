@@ -323,6 +323,16 @@ static void check_rgb_scaled(void)
     sky_free(rgb);
     json_object_set_new(f->meta, "display", json_pack("[ii]", 7, 7));
     OK(sky_prep_rgb(&rgb, &h, &w, f, &e) == SKY_ECORRUPT && strstr(e.msg, "display"), "empty display range: %s", e.msg);
+    json_object_set_new(f->meta, "display", json_pack("[[ii][ii][ii][ii]]", 100, 200, 200, 800, 300, 900, 0, 1));
+    OK(!sky_prep_rgb(&rgb, &h, &w, f, &e) && !memcmp(rgb, (uint8_t[]){42, 42, 0, 0, 212, 255}, 6), "'display' has a range for each band");
+    sky_free(rgb);
+    json_object_set_new(f->meta, "display", json_pack("[[ii][ii][ii]]", 100, 200, 200, 800, 300, 900));
+    OK(sky_prep_rgb(&rgb, &h, &w, f, &e) == SKY_ECORRUPT && strstr(e.msg, "3 ranges for 4 bands"), "a range too few: %s", e.msg);
+    json_object_set_new(f->meta, "display", json_pack("[[ii][ii][ii]i]", 100, 200, 200, 800, 300, 900, 5));
+    OK(!sky_prep_rgb(&rgb, &h, &w, f, &e), "the range of a band that is not shown is not looked at");
+    sky_free(rgb);
+    json_object_set_new(f->meta, "display", json_pack("[[ii]i[ii][ii]]", 100, 200, 5, 300, 900, 0, 1));
+    OK(sky_prep_rgb(&rgb, &h, &w, f, &e) == SKY_ECORRUPT && strstr(e.msg, "display"), "a range that is a number: %s", e.msg);
 
     f = make_field(&s, SKY_U16, "yx", 2, (uint64_t[]){1, 102});
     for (int i = 0; i < 102; i++)
