@@ -15,9 +15,17 @@
  *                 completion, and before a batch norm  normal, sqrt(2 / fan_out)          (Kaiming)
  *                 others (patches, head_s2, head_s1)   normal, sqrt(2 / fan_in)
  *
- * SKY_INIT_WIDTH instead gives matrices 1 / sqrt(inputs) (LeCun et al., Efficient BackProp, 1998) and vocabulary_token 0.5. At the
- * published widths 0.02 is near that; 20 inputs times 0.02 leave the annotation and the attentions next to no signal, and
- * the nano model learned to copy annotations twice as slowly.
+ * SKY_INIT_MATCHING is for narrow models that have to learn everything, one-shot segmentation first of all:
+ *
+ *   matrices                     normal, 1 / sqrt(inputs) (LeCun et al., Efficient BackProp, 1998); at the published
+ *                                widths 0.02 is near that, but of 24 inputs 0.02 leaves next to no signal
+ *   vocabulary_token             normal, 0.5
+ *   norms of the Swin blocks     0.2, near Swin V2's own 0: what a token shows is not buried under random blocks
+ *   attn1, attn2, attn3          every matrix the identity (proj_out: 0.3 of it), plus normal 0.02 (after Trockman and
+ *                                Kolter, Mimetic Initialization of Self-Attention Layers, 2023)
+ *
+ * So each global attention starts as a mean over the tokens that look alike (queries equal keys), and passes on their
+ * annotation as the decoder reads it elsewhere (values are the tokens). pipelines/nano/pretrain.yaml has what it changes.
  *
  * The original's "truncated normal" is cut at +-2, a hundred deviations: it is the normal distribution. Its Swin backbone
  * is always loaded and names no values of its own; it gets those of the other transformers, as Swin V2 was published. */
@@ -31,9 +39,9 @@
 #include <string.h>
 
 static int has(const char *name, const char *part) { return strstr(name, part) != NULL; }
-static sky_init value(double a) { return (sky_init){SKY_INIT_VALUE, a}; }
-static sky_init normal(double a) { return (sky_init){SKY_INIT_NORMAL, a}; }
-static sky_init uniform(double a) { return (sky_init){SKY_INIT_UNIFORM, a}; }
+static sky_init value(double a) { return (sky_init){.kind = SKY_INIT_VALUE, .a = a}; }
+static sky_init normal(double a) { return (sky_init){.kind = SKY_INIT_NORMAL, .a = a}; }
+static sky_init uniform(double a) { return (sky_init){.kind = SKY_INIT_UNIFORM, .a = a}; }
 
 static sky_init conv_rule(const char *name, const int64_t *shape)
 {
@@ -47,7 +55,7 @@ static sky_init conv_rule(const char *name, const int64_t *shape)
     return normal(sqrt(2 / fan_in));
 }
 
-sky_init sky_init_rule(sky_init_scheme s, const char *name, int ndim, const int64_t *shape)
+static sky_init common_rule(sky_init_scheme s, const char *name, int ndim, const int64_t *shape)
 {
     const char *dot = strrchr(name, '.'), *last = dot ? dot + 1 : name;
     size_t n = strlen(last);
@@ -69,9 +77,18 @@ sky_init sky_init_rule(sky_init_scheme s, const char *name, int ndim, const int6
         return value(1);
     if (ndim == 4)
         return conv_rule(name, shape);
-    if (s == SKY_INIT_WIDTH && ndim == 2)
+    if (s == SKY_INIT_MATCHING && ndim == 2)
         return normal(!strcmp(last, "vocabulary_token") ? 0.5 : 1 / sqrt((double)shape[1]));
     return normal(0.02);
+}
+
+sky_init sky_init_rule(sky_init_scheme s, const char *name, int ndim, const int64_t *shape)
+{
+    if (s == SKY_INIT_MATCHING && ndim == 2 && has(name, "backbone_hr.attn"))
+        return (sky_init){SKY_INIT_EYE, has(name, ".proj_out.") ? 0.3 : 1, shape[1]};
+    if (s == SKY_INIT_MATCHING && (has(name, ".norm1.weight") || has(name, ".norm2.weight")) && has(name, ".blocks."))
+        return value(0.2);
+    return common_rule(s, name, ndim, shape);
 }
 
 /* Four numbers per block: two pairs by Box and Muller. */
@@ -93,13 +110,15 @@ void sky_init_values(float *dst, const sky_init *r, uint64_t seed, const char *n
         uint64_t at = from + i;
         if (r->kind != SKY_INIT_VALUE && (i == 0 || at % 4 == 0)) {
             sky_random w = sky_philox(key, (uint32_t)(at / 4), (uint32_t)(at / 4 >> 32), STREAM, 0);
-            if (r->kind == SKY_INIT_NORMAL)
-                normals(four, &w, r->a);
-            else
+            if (r->kind == SKY_INIT_UNIFORM)
                 for (int k = 0; k < 4; k++)
                     four[k] = (float)(r->a * (2 * ((double)w.v[k] + 0.5) * 0x1p-32 - 1));
+            else
+                normals(four, &w, r->kind == SKY_INIT_EYE ? 0.02 : r->a);
         }
         dst[i] = r->kind == SKY_INIT_VALUE ? (float)r->a : four[at % 4];
+        if (r->kind == SKY_INIT_EYE && at / (uint64_t)r->columns % (uint64_t)r->columns == at % (uint64_t)r->columns)
+            dst[i] += (float)r->a;
     }
 }
 

@@ -26,7 +26,7 @@ const sky_run_key sky_run_keys[] = {
     WORD("nonfinite", skip_nonfinite, "stop", "skip"),
 
     STR("start.from", start.from),
-    WORD("start.init", start.init, "published", "width"),
+    WORD("start.init", start.init, "published", "matching"),
     STR("start.prefix", start.prefix),
     NAMES("start.bands", start.bands, SKY_RUN_BANDS),
 

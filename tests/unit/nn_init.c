@@ -35,19 +35,59 @@ static void rules(void)
     is("head_rec_hr.bottleneck.conv.weight", 4, (int64_t[]){16, 96, 3, 3}, SKY_INIT_NORMAL, sqrt(2.0 / 144));
     is("head_rec_hr.bottleneck.bn.running_var", 1, (int64_t[]){16}, SKY_INIT_VALUE, 1);
     is("head_rec_hr.conv_seg.weight", 4, (int64_t[]){17, 16, 1, 1}, SKY_INIT_NORMAL, 0.01);
-    const int64_t matrix[2] = {24, 16}, conv[4] = {64, 24, 1, 1};
-    OK(sky_init_rule(SKY_INIT_WIDTH, "a.qkv.weight", 2, matrix).a == 0.25 && sky_init_rule(SKY_INIT_WIDTH, "a.vocabulary_token", 2, matrix).a == 0.5 &&
-           sky_init_rule(SKY_INIT_WIDTH, "head_s2.decoder.0.weight", 4, conv).a == sqrt(2.0 / 24),
-       "by width: matrices and vocabulary, nothing else");
     is("neck.lateral_convs.0.conv.weight", 4, (int64_t[]){20, 24, 1, 1}, SKY_INIT_UNIFORM, sqrt(6.0 / 44));
     is("decode_head.conv_seg.bias", 1, (int64_t[]){17}, SKY_INIT_VALUE, 0);
+}
+
+/* The scheme for narrow models: what it changes, and what not. */
+static void matching(void)
+{
+    static const struct {
+        const char *name;
+        int ndim;
+        int64_t shape[4];
+        sky_init_kind kind;
+        double a;
+    } want[] = {
+        {"backbone_hr.stages.0.blocks.0.attn.w_msa.qkv.weight", 2, {24, 16}, SKY_INIT_NORMAL, 0.25},
+        {"backbone_hr.vocabulary_token", 2, {9, 16}, SKY_INIT_NORMAL, 0.5},
+        {"backbone_hr.stages.0.blocks.0.norm1.weight", 1, {16}, SKY_INIT_VALUE, 0.2},
+        {"backbone_hr.stages.3.blocks.0.norm2.weight", 1, {16}, SKY_INIT_VALUE, 0.2},
+        {"backbone_hr.stages.1.downsample.norm.weight", 1, {16}, SKY_INIT_VALUE, 1},
+        {"backbone_hr.norm1.weight", 1, {16}, SKY_INIT_VALUE, 1},
+        {"backbone_hr.attn2.attn.attn.in_proj_weight", 2, {144, 48}, SKY_INIT_EYE, 1},
+        {"backbone_hr.attn2.proj_out.weight", 2, {48, 48}, SKY_INIT_EYE, 0.3},
+        {"backbone_hr.attn2.proj_in.bias", 1, {48}, SKY_INIT_VALUE, 0},
+        {"head_s2.decoder.0.weight", 4, {64, 24, 1, 1}, SKY_INIT_NORMAL, sqrt(2.0 / 24)},
+    };
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+        sky_init r = sky_init_rule(SKY_INIT_MATCHING, want[i].name, want[i].ndim, want[i].shape);
+        OK(r.kind == want[i].kind && fabs(r.a - want[i].a) < 1e-15, "matching: %s", want[i].name);
+    }
+}
+
+/* A stack of three: every diagonal element near a, every other near 0; from the middle on as from the start. */
+static void eye(void)
+{
+    enum { D = 16, N = 3 * D * D, FROM = 301 };
+    float v[N], part[N];
+    sky_init r = {.kind = SKY_INIT_EYE, .a = 0.3, .columns = D};
+    double off = 0, sum = 0;
+    sky_init_values(v, &r, 7, "attn.in_proj_weight", 0, N);
+    sky_init_values(part, &r, 7, "attn.in_proj_weight", FROM, N - FROM);
+    for (int i = 0; i < N; i++) {
+        double d = v[i] - (i / D % D == i % D ? 0.3 : 0);
+        off = fmax(off, fabs(d)), sum += d * d;
+    }
+    OK(off < 0.1 && fabs(sum / N - 0.0004) < 5 * 0.0004 * sqrt(2.0 / N), "identities with noise of 0.02 (largest %g, variance %g)", off, sum / N);
+    OK(!memcmp(v + FROM, part, sizeof *v * (N - FROM)), "a part has the values of the whole");
 }
 
 static void moments(sky_init_kind kind)
 {
     enum { N = 200000 };
     static float v[N];
-    sky_init r = {kind, 0.5};
+    sky_init r = {.kind = kind, .a = 0.5};
     double m[5] = {0}, top = 0;
     sky_init_values(v, &r, 7, "a.weight", 0, N);
     for (int i = 0; i < N; i++) {
@@ -87,6 +127,8 @@ static void model(void)
 int main(void)
 {
     rules();
+    matching();
+    eye();
     moments(SKY_INIT_NORMAL);
     moments(SKY_INIT_UNIFORM);
     model();
