@@ -20,7 +20,7 @@ LDFLAGS ?=
 # -ffp-contract=off: a*b+c is two roundings everywhere, so that the portable and the vector code agree where they must.
 override CFLAGS += -std=c11 -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
                    -fvisibility=hidden -fno-math-errno -ffp-contract=off -pthread $(SAN)
-CPPFLAGS += -Ilibsky -Itests -D_GNU_SOURCE -DSKY_VERSION='"$(VERSION)"' -DSKY_PREFIX='"$(PREFIX)"'
+CPPFLAGS += -Ilibsky -Itests -D_GNU_SOURCE -DSKY_VERSION='"$(VERSION)"'
 
 # Only these tools need GDAL; the rest build and run where it is absent.
 GEO_TOOLS := sky-ingest sky-tile
@@ -117,6 +117,9 @@ FLAGS := $(CC) $(CFLAGS) $(CPPFLAGS) $(LDFLAGS) $(GDAL_CFLAGS) $(MPI_CFLAGS) $(S
 ifneq ($(FLAGS),$(file <$(BUILD)/flags))
 $(shell mkdir -p $(BUILD))$(file >$(BUILD)/flags,$(FLAGS))
 endif
+ifneq ($(PREFIX),$(file <$(BUILD)/prefix))
+$(shell mkdir -p $(BUILD))$(file >$(BUILD)/prefix,$(PREFIX))
+endif
 
 all: $(BIN) $(SHARE) ## build the tools into build/bin
 
@@ -126,6 +129,10 @@ $(BUILD)/share/skysense/configs:  LINK := $(CURDIR)/pipelines
 $(SHARE):
 	@mkdir -p $(@D)
 	@ln -sfn '$(LINK)' $@
+
+# The one file that knows PREFIX: make install PREFIX=... compiles no other again.
+$(BUILD)/libsky/base/paths.c.o: CPPFLAGS += -DSKY_PREFIX='"$(PREFIX)"'
+$(BUILD)/libsky/base/paths.c.o: $(BUILD)/prefix
 
 $(BUILD)/%.c.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)

@@ -7,9 +7,14 @@
 
 int sky_cores(void)
 {
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0)
-        return CPU_COUNT(&set);
+    /* The kernel refuses a set that is smaller than its own (EINVAL): larger ones until it takes one. */
+    for (int cpus = CPU_SETSIZE; cpus <= 1 << 20; cpus *= 2) {
+        cpu_set_t *set = CPU_ALLOC((size_t)cpus);
+        int n = set && !sched_getaffinity(0, CPU_ALLOC_SIZE((size_t)cpus), set) ? CPU_COUNT_S(CPU_ALLOC_SIZE((size_t)cpus), set) : 0;
+        CPU_FREE(set);
+        if (n > 0)
+            return n;
+    }
     return 1;
 }
 

@@ -36,20 +36,18 @@ int sky_checkpoint_list(const char *dir, const char *ext, uint64_t **step, int *
     DIR *d = opendir(dir);
     if (!d)
         return errno == ENOENT ? SKY_OK : sky_fail_errno(e, SKY_EIO, "%s", dir);
-    int cap = 0, rc = SKY_OK;
+    size_t cap = 0;
+    int rc = SKY_OK;
     for (struct dirent *f; !rc && (f = readdir(d));) {
         uint64_t s = sky_checkpoint_step(f->d_name, ext);
         if (s == SKY_NO_STEP)
             continue;
-        if (*n == cap) {
-            uint64_t *p = sky_realloc(*step, (size_t)cap * sizeof *p, (size_t)(cap + 64) * sizeof *p);
-            if (!p) {
-                rc = sky_fail(e, SKY_ENOMEM, "%s: out of memory", dir);
-                break;
-            }
-            *step = p;
-            cap += 64;
+        uint64_t *p = sky_grow(*step, (size_t)*n, &cap, sizeof *p);
+        if (!p) {
+            rc = sky_fail(e, SKY_ENOMEM, "%s: out of memory", dir);
+            break;
         }
+        *step = p;
         (*step)[(*n)++] = s;
     }
     closedir(d);
