@@ -15,11 +15,11 @@ void sky_classes_free(sky_classes *c)
     sky_classes_init(c);
 }
 
-static int check_value(int64_t v, const char *what, sky_err *e)
+static int check_value(int64_t v, int values, const char *what, sky_err *e)
 {
-    if (v >= 0 && v < SKY_CLASS_VALUES)
+    if (v >= 0 && v < values)
         return SKY_OK;
-    return sky_fail(e, SKY_EUSAGE, "%s %lld; expected 0 to %d", what, (long long)v, SKY_CLASS_VALUES - 1);
+    return sky_fail(e, SKY_EUSAGE, "%s %lld; expected 0 to %d", what, (long long)v, values - 1);
 }
 
 const sky_class *sky_classes_find(const sky_classes *c, int value)
@@ -50,7 +50,7 @@ static int insert(sky_classes *c, int value, const char *name, sky_err *e)
 
 int sky_classes_see(sky_classes *c, int value, sky_err *e)
 {
-    int rc = check_value(value, "class", e);
+    int rc = check_value(value, SKY_CLASS_VALUES, "class", e);
     return rc || c->ignore[value] || sky_classes_find(c, value) ? rc : insert(c, value, NULL, e);
 }
 
@@ -71,7 +71,7 @@ static void drop(sky_classes *c, int value)
 
 int sky_classes_ignore(sky_classes *c, int64_t value, sky_err *e)
 {
-    int rc = check_value(value, "ignored value", e);
+    int rc = check_value(value, SKY_LABEL_VALUES, "ignored value", e);
     if (rc)
         return rc;
     c->ignore[value] = 1;
@@ -87,7 +87,7 @@ static int parse_one(sky_classes *c, const char *text, size_t n, sky_err *e)
     long v = strtol(word, &end, 10);
     if (end == word || n > 79 || (*end && *end != '=') || (*end == '=' && !end[1]))
         return sky_fail(e, SKY_EUSAGE, "--classes: '%s': expected NUMBER or NUMBER=NAME", word);
-    int rc = check_value(v, "--classes:", e);
+    int rc = check_value(v, SKY_CLASS_VALUES, "--classes:", e);
     if (rc)
         return rc;
     if (sky_classes_find(c, (int)v))
@@ -127,13 +127,13 @@ int sky_classes_meta(sky_classes *c, const json_t *meta, sky_err *e)
     int rc = SKY_OK;
     for (size_t i = 0; !rc && i < json_array_size(ignore); i++) {
         const json_int_t v = json_integer_value(json_array_get(ignore, i));
-        if (v < 0 || v >= SKY_CLASS_VALUES)
-            rc = sky_fail(e, SKY_ELIMIT, "ignored value %lld; expected 0 to %d", (long long)v, SKY_CLASS_VALUES - 1);
+        if (v < 0 || v >= SKY_LABEL_VALUES)
+            rc = sky_fail(e, SKY_ELIMIT, "ignored value %lld; expected 0 to %d", (long long)v, SKY_LABEL_VALUES - 1);
         else if (json_is_integer(json_array_get(ignore, i)))
             rc = sky_classes_ignore(c, v, e);
     }
     const double none = json_is_number(nodata) ? json_number_value(nodata) : -1; /* rasters say 255.0 */
-    if (!rc && none >= 0 && none < SKY_CLASS_VALUES && none == (int)none)
+    if (!rc && none >= 0 && none < SKY_LABEL_VALUES && none == (int)none)
         rc = sky_classes_ignore(c, (int)none, e);
     if (c->given || !json_array_size(table)) /* the option goes before the table */
         return rc;
@@ -157,11 +157,12 @@ int sky_classes_copy(sky_classes *to, const sky_classes *from, sky_err *e)
 
 int sky_classes_same(const sky_classes *c, const sky_classes *first, sky_err *e)
 {
-    for (int v = 0; v < SKY_CLASS_VALUES; v++) {
-        const sky_class *a = sky_classes_find(c, v), *b = sky_classes_find(first, v);
+    for (int v = 0; v < SKY_LABEL_VALUES; v++)
         if (c->ignore[v] != first->ignore[v])
             return sky_fail(e, SKY_ECORRUPT, "value %d is %s here, %s there (--ignore %d ignores it in both)", v, c->ignore[v] ? "ignored" : "not ignored",
                             first->ignore[v] ? "ignored" : "not", v);
+    for (int v = 0; v < SKY_CLASS_VALUES; v++) {
+        const sky_class *a = sky_classes_find(c, v), *b = sky_classes_find(first, v);
         if (!a != !b || (a && strcmp(a->name, b->name)))
             return sky_fail(e, SKY_ECORRUPT, "class %d is %s%s%s here, %s%s%s there (--classes gives one table for all)", v, a ? "'" : "", a ? a->name : "none", a ? "'" : "",
                             b ? "'" : "", b ? b->name : "none", b ? "'" : "");

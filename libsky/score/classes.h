@@ -6,7 +6,7 @@
 #include "base/json.h"
 #include <stdint.h>
 
-enum { SKY_CLASS_VALUES = 4096 };
+enum { SKY_CLASS_VALUES = 4096, SKY_LABEL_VALUES = 65536 }; /* classes lie below the first, ignored values below the second */
 
 typedef struct {
     int value;
@@ -18,7 +18,7 @@ typedef struct {
     sky_class *list; /* ascending values */
     int n;
     int given;       /* by an option or a class table; 0: whatever values occur */
-    uint8_t ignore[SKY_CLASS_VALUES];
+    uint8_t ignore[SKY_LABEL_VALUES];
 } sky_classes;
 
 void sky_classes_init(sky_classes *c);

@@ -87,11 +87,13 @@ static int take_meta(sky_truth *t, const struct item *it, const json_t *meta, sk
 static int know(sky_truth *t, const struct item *it, int64_t v, sky_err *e)
 {
     sky_classes *c = t->cls;
+    if (v >= 0 && v < SKY_LABEL_VALUES && c->ignore[v])
+        return SKY_OK;
     if (v < 0 || v >= SKY_CLASS_VALUES)
         return sky_fail(e, SKY_ECORRUPT, "%s: sample '%s': field '%s': label value %lld; expected 0 to %d", t->paths[it->shard], it->id, t->field, (long long)v, SKY_CLASS_VALUES - 1);
     if (!c->given)
         return sky_classes_see(c, (int)v, e);
-    if (v == 0 || c->ignore[v] || sky_classes_find(c, (int)v))
+    if (v == 0 || sky_classes_find(c, (int)v))
         return SKY_OK;
     return sky_fail(e, SKY_ECORRUPT, "%s: sample '%s': field '%s': label value %lld is in no class and not ignored", t->paths[it->shard], it->id, t->field, (long long)v);
 }
@@ -119,16 +121,16 @@ static int present_from_index(sky_truth *t, struct item *it, const json_t *list,
 {
     size_t n = json_array_size(list);
     uint16_t *v = sky_calloc(n + 1, 2);
-    int rc = v ? SKY_OK : sky_fail(e, SKY_ENOMEM, "labels: out of memory");
+    int known = 0, rc = v ? SKY_OK : sky_fail(e, SKY_ENOMEM, "labels: out of memory");
     for (size_t i = 0; !rc && i < n; i++) {
         int64_t x = json_integer_value(json_array_get(list, i));
         if (x < 0 || x >= SKY_CLASS_VALUES)
             rc = know(t, it, x, e);
         else
-            v[i] = (uint16_t)x;
+            v[known++] = (uint16_t)x;
     }
     if (!rc)
-        rc = set_present(t, it, v, (int)n, e);
+        rc = set_present(t, it, v, known, e);
     sky_free(v);
     return rc;
 }
@@ -141,9 +143,11 @@ static int present_from_map(sky_truth *t, struct item *it, sky_err *e)
     uint64_t pixels = t->map.h * t->map.w;
     for (uint64_t i = 0; i < pixels; i++) {
         uint16_t v = t->map.dtype == SKY_U8 ? ((uint8_t *)t->map.v)[i] : ((uint16_t *)t->map.v)[i];
-        if (v >= SKY_CLASS_VALUES)
-            return know(t, it, v, e);
-        seen[v] = 1;
+        int rc = v >= SKY_CLASS_VALUES ? know(t, it, v, e) : SKY_OK;
+        if (rc)
+            return rc;
+        if (v < SKY_CLASS_VALUES)
+            seen[v] = 1;
     }
     for (int v = 0; v < SKY_CLASS_VALUES; v++)
         if (seen[v])
@@ -345,6 +349,24 @@ static int read_valid(sky_truth *t, const struct item *it, const char *name, sky
     return rc;
 }
 
+/* Ignored values beyond those that the counts have room for (65535, as 16-bit rasters say "no data") are as good as masked. */
+static int mask_high(sky_truth *t, sky_err *e)
+{
+    const uint16_t *v = t->map.v;
+    const uint64_t n = t->map.dtype == SKY_U16 ? t->map.h * t->map.w : 0;
+    for (uint64_t i = 0; i < n; i++) {
+        if (v[i] < SKY_CLASS_VALUES || !t->cls->ignore[v[i]])
+            continue;
+        if (!t->valid) {
+            if (!(t->valid = sky_alloc(n)))
+                return sky_fail(e, SKY_ENOMEM, "labels: out of memory");
+            memset(t->valid, 1, n);
+        }
+        t->valid[i] = 0;
+    }
+    return SKY_OK;
+}
+
 static int read_label(sky_truth *t, struct item *it, sky_sample *s, sky_err *e)
 {
     int rc = read_fields(t, it, t->field, NULL, s, e);
@@ -359,7 +381,8 @@ static int read_label(sky_truth *t, struct item *it, sky_sample *s, sky_err *e)
     if (rc)
         return sky_wrap(e, "labels: %s: sample '%s'", t->paths[it->shard], it->id);
     const char *mask = json_string_value(json_object_get(f->meta, "valid"));
-    return mask ? read_valid(t, it, mask, e) : SKY_OK;
+    rc = mask ? read_valid(t, it, mask, e) : SKY_OK;
+    return rc ? rc : mask_high(t, e);
 }
 
 int sky_truth_read(sky_truth *t, uint64_t i, const sky_classmap **m, const uint8_t **valid, sky_err *e)

@@ -97,6 +97,9 @@ ok $? "prompts of the other protocol"
 printf 'a\tb\t1\n' >one.tsv
 run 3 --labels wide.sky --classes 1,2 --prompts one.tsv -- one.sky && says "prediction 0 'a#1': label value 65535; at most 4095 are scored"
 ok $? "a label value beyond all tables"
+run 0 --labels labels-*.sky --classes 1,2 --prompts one.tsv --csv -- one.sky && cp out want &&
+    run 0 --labels wide.sky --classes 1,2 --ignore 65535 --prompts one.tsv --csv -- one.sky && cmp out want
+ok $? "is left out when it is ignored, as 255 is in a narrow one"
 
 fails() { # file, words, description
     run 3 --labels labels-*.sky -- "$1" && says "$2" && [ ! -s out ] && [ "$(wc -l <err)" = 1 ]

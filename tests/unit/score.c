@@ -303,8 +303,12 @@ static void class_lists(void)
     OK(!sky_classes_parse(&c, "1=aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffgg\xc3\xa9h,2=a\xff\xc3", &e) && strlen(c.list[0].name) == 62 && !strcmp(c.list[1].name, "a??"),
        "a name is cut between characters and is UTF-8");
     sky_classes_free(&c);
-    json_t *far = json_pack("{s:[i]}", "ignore", 65535);
-    OK(sky_classes_meta(&c, far, &e) == SKY_ELIMIT, "a label that ignores what no table reaches: %s", e.msg);
+    json_t *far = json_pack("{s:[i],s:i}", "ignore", 65535, "nodata", 5000);
+    OK(!sky_classes_meta(&c, far, &e) && c.ignore[65535] && c.ignore[5000], "a label may ignore any 16-bit value");
+    json_decref(far);
+    sky_classes_free(&c);
+    far = json_pack("{s:[i]}", "ignore", 65536);
+    OK(sky_classes_meta(&c, far, &e) == SKY_ELIMIT, "and no other: %s", e.msg);
     json_decref(far);
     sky_classes_free(&c);
     static const char *const bad[] = {"", "x", "1,", "1,,2", "1,1", "-1", "4096", "1=", "1 2", "99999999999999999999"};
