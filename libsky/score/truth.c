@@ -409,5 +409,12 @@ int sky_truth_sample(sky_truth *t, uint64_t i, sky_sample *out, sky_err *e)
 {
     const struct item *it = &t->item[i];
     int rc = sky_shard_read(t->shard[it->shard], it->record, NULL, out, e);
-    return rc ? sky_wrap(e, "labels: %s: record %llu '%s'", t->paths[it->shard], (unsigned long long)it->record, it->id) : SKY_OK;
+    if (rc)
+        return sky_wrap(e, "labels: %s: record %llu '%s'", t->paths[it->shard], (unsigned long long)it->record, it->id);
+    sky_field *f = sky_sample_field(out, t->field);
+    json_t *said = f ? class_meta(t, it, f->meta) : NULL;
+    if (f && (!said || json_object_update(f->meta, said)))
+        rc = sky_fail(e, SKY_ENOMEM, "labels: out of memory");
+    json_decref(said);
+    return rc;
 }

@@ -23,7 +23,7 @@ int sky_truth_present(sky_truth *t, uint64_t i, const uint16_t **values, int *n,
  * next read: consecutive reads of one sample cost nothing. */
 int sky_truth_read(sky_truth *t, uint64_t i, const sky_classmap **m, const uint8_t **valid, sky_err *e) SKY_MUST_USE;
 
-/* Sample i with every field, for pictures. */
+/* Sample i with every field, for pictures; the label's meta have what only the shard's schema says of its classes. */
 int sky_truth_sample(sky_truth *t, uint64_t i, sky_sample *out, sky_err *e) SKY_MUST_USE;
 
 #endif

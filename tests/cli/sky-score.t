@@ -154,7 +154,7 @@ run 3 --labels labels-*.sky --picture q.png --keep-going -- good.sky && diff tab
 ok $? "no image to draw is said, the scores come"
 run 3 --labels unmasked.sky --keep-going --picture p1.png -- good.sky && run 3 --labels masked.sky --keep-going --picture p2.png -- good.sky && [ -s p1.png ] && cmp p1.png p2.png
 ok $? "a mask of valid pixels is not taken for the picture"
-run 3 --labels unmasked.sky --keep-going --picture p3.png --picture-size 16 -- good.sky && python3 - p3.png >out 2>&1 <<'PY'
+cat >seen.py <<'PY' # PNG R,G,B: is the label's square of this one colour?
 import struct, sys, zlib
 png = open(sys.argv[1], "rb").read()
 w, h = struct.unpack(">II", png[16:24])
@@ -174,9 +174,12 @@ for y in range(h):
     seen |= {tuple(row[3 * x:3 * x + 3]) for x in range(20, 36)} # the label's square
     up = row
 print(sorted(seen))
-sys.exit(seen != {(165, 60, 240)}) # class 2 everywhere: hue 275 degrees
+sys.exit(seen != {tuple(int(v) for v in sys.argv[2].split(","))})
 PY
+run 3 --labels unmasked.sky --keep-going --picture p3.png --picture-size 16 -- good.sky && python3 seen.py p3.png 165,60,240 >out 2>&1 # class 2 everywhere: hue 275 degrees
 ok $? "classes without a colour are drawn in one"
+run 3 --labels painted.sky --keep-going --picture p4.png --picture-size 16 -- good.sky && python3 seen.py p4.png 10,20,30 >out 2>&1
+ok $? "colours that only the shard's schema names are used"
 run 3 --labels stream.sky -- good.sky && says "stream.sky: a plain stream has no index: sky-pack -o makes a shard of it"
 ok $? "labels as a plain stream are refused"
 run 2 --labels - -- good.sky && says "sky-pack -o"

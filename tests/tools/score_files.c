@@ -139,6 +139,9 @@ static void labels(void)
         must(sky_writer_close(w, &err));
     }
     with_mask = 0;
+    w = create("painted.sky", SKY_SHARD, "{\"dataset\":\"test\",\"fields\":{\"label\":{\"classes\":[{\"value\":1,\"name\":\"water\"},{\"value\":2,\"name\":\"road\",\"color\":[10,20,30]}]}}}");
+    put(w, "c", "{}", "label", c, 1, "{\"role\":\"label\",\"ignore\":[255]}"); /* only the schema says what the classes are */
+    must(sky_writer_close(w, &err));
     image_dims = NULL;
     w = create("unlisted.sky", SKY_SHARD, schema);
     put(w, "a", "{}", "label", (const int[4]){1, 2, 9, 255}, 1, table);
