@@ -247,6 +247,8 @@ static int run(sky_cli *c, sky_err *e)
         return sky_fail(e, SKY_EUSAGE, "no predictions: all names after --labels are labels, -- ends them; or give predictions on standard input");
     if (picture && !strcmp(picture, "-"))
         return sky_fail(e, SKY_EUSAGE, "--picture -: standard output carries the scores; name a file");
+    if (confusion && !strcmp(confusion, "-"))
+        return sky_fail(e, SKY_EUSAGE, "--confusion -: standard output carries the scores; name a file");
     if (csv && c->json)
         return sky_fail(e, SKY_EUSAGE, "--csv and --json: one of them");
     sky_classes_init(&cls);

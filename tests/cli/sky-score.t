@@ -190,6 +190,8 @@ run 3 --labels labels-0.sky labels-1.sky </dev/null && says "-- ends them"
 ok $? "predictions named among the labels"
 run 2 --labels labels-0.sky --ignore x -- good.sky
 ok $? "--ignore x"
+run 2 --labels labels-*.sky --confusion - -- good.sky && says "standard output carries the scores" && [ ! -s out ]
+ok $? "--confusion - would mix with the table"
 run 2 --labels labels-0.sky --json --csv -- good.sky
 ok $? "--json and --csv"
 run 4 --labels nothing.sky -- good.sky && says "nothing.sky"
