@@ -150,7 +150,7 @@ static int read_prompts(tool *t, sky_err *e)
 {
     if (!strcmp(t->o.prompts, "-") && from_stdin(t))
         return sky_fail(e, SKY_EUSAGE, "--prompts -: standard input is the queries' already");
-    int rc = sky_prompts_read(&t->prompts, t->o.prompts, e);
+    int rc = sky_prompts_read(&t->prompts, t->o.prompts, t->cli, e);
     if (rc)
         return rc;
     const char *is = sky_prompts_multi(t->prompts) ? "multiclass" : "binary";

@@ -209,7 +209,7 @@ static int score(sky_cli *c, sky_truth *truth, sky_classes *cls, sky_err *e)
     sky_prompts *prompts = NULL;
     sky_scoring *s = NULL;
     sky_scoring_opts o = {field, same_size};
-    int rc = prompts_file ? sky_prompts_read(&prompts, prompts_file, e) : SKY_OK;
+    int rc = prompts_file ? sky_prompts_read(&prompts, prompts_file, c, e) : SKY_OK;
     if (!rc)
         rc = sky_scoring_open(&s, truth, cls, prompts, &o, e);
     target t = {s, truth, NULL};

@@ -142,7 +142,7 @@ static int parse_line(sky_prompts *p, char *s, uint64_t line, sky_err *e)
     return sky_prompts_add(p, column[0], column[1], cls, line, e);
 }
 
-static int parse_text(sky_prompts *p, char *s, size_t n, sky_err *e)
+static int parse_text(sky_prompts *p, char *s, size_t n, const char *name, sky_cli *cli, sky_err *e)
 {
     uint64_t line = 1;
     for (char *end = s + n; s < end; line++) {
@@ -153,20 +153,25 @@ static int parse_text(sky_prompts *p, char *s, size_t n, sky_err *e)
             last--;
         *last = 0;
         int rc = memchr(s, 0, (size_t)(last - s)) ? sky_fail(e, SKY_ECORRUPT, "a NUL byte: this is not a text file") : parse_line(p, s, line, e);
+        if (rc) {
+            sky_wrap(e, "%s: line %" PRIu64, name, line);
+            rc = cli && rc == SKY_ECORRUPT ? sky_skip(cli, e) : rc;
+        }
         if (rc)
-            return sky_wrap(e, "line %" PRIu64, line);
+            return rc;
         s = next;
     }
-    return sky_prompts_seal(p, e);
+    int rc = sky_prompts_seal(p, e);
+    return rc ? sky_wrap(e, "%s", name) : SKY_OK;
 }
 
-static int parse_named(sky_prompts **out, char *s, size_t n, const char *name, sky_err *e)
+static int parse_named(sky_prompts **out, char *s, size_t n, const char *name, sky_cli *cli, sky_err *e)
 {
     sky_prompts *p = sky_calloc(1, sizeof *p);
-    int rc = p ? parse_text(p, s, n, e) : sky_fail(e, SKY_ENOMEM, "out of memory for prompts");
+    int rc = p ? parse_text(p, s, n, name, cli, e) : sky_fail(e, SKY_ENOMEM, "%s: out of memory for prompts", name);
     if (rc) {
         sky_prompts_free(p);
-        return sky_wrap(e, "%s", name);
+        return rc;
     }
     *out = p;
     return SKY_OK;
@@ -175,18 +180,18 @@ static int parse_named(sky_prompts **out, char *s, size_t n, const char *name, s
 int sky_prompts_memory(sky_prompts **out, const void *p, size_t n, const char *name, sky_err *e)
 {
     char *s = sky_strndup(p, n);
-    int rc = s ? parse_named(out, s, n, name, e) : sky_fail(e, SKY_ENOMEM, "%s: out of memory", name);
+    int rc = s ? parse_named(out, s, n, name, NULL, e) : sky_fail(e, SKY_ENOMEM, "%s: out of memory", name);
     sky_free(s);
     return rc;
 }
 
-int sky_prompts_read(sky_prompts **out, const char *path, sky_err *e)
+int sky_prompts_read(sky_prompts **out, const char *path, sky_cli *cli, sky_err *e)
 {
     char *s = NULL;
     size_t n = 0;
     int rc = sky_read_file(&s, &n, path, file_limit, e);
     if (!rc)
-        rc = parse_named(out, s, n, strcmp(path, "-") ? path : "standard input", e);
+        rc = parse_named(out, s, n, strcmp(path, "-") ? path : "standard input", cli, e);
     sky_free(s);
     return rc;
 }

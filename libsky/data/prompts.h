@@ -22,8 +22,9 @@ typedef struct {
 typedef struct sky_prompts sky_prompts;
 
 /* "-" is standard input. Errors give file and line. Limits: 2^24 lines, 1 GiB. A query that
- * prompts itself, or one (query, class) on two lines, is an error. No line at all is one, too. */
-int sky_prompts_read(sky_prompts **out, const char *path, sky_err *e) SKY_MUST_USE;
+ * prompts itself, or one (query, class) on two lines, is an error. No line at all is one, too. cli (NULL: none): its
+ * --keep-going names and leaves out lines that are wrong by themselves. */
+int sky_prompts_read(sky_prompts **out, const char *path, sky_cli *cli, sky_err *e) SKY_MUST_USE;
 int sky_prompts_memory(sky_prompts **out, const void *p, size_t n, const char *name, sky_err *e) SKY_MUST_USE;
 void sky_prompts_free(sky_prompts *p); /* NULL allowed */
 uint64_t sky_prompts_count(const sky_prompts *p);

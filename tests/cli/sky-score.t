@@ -90,6 +90,11 @@ ok $? "and it is missed when absent"
 printf 'z\ta\t1\n' >>p.tsv
 run 3 --labels labels-*.sky --prompts p.tsv -- good.sky && says "query 'z' has no label"
 ok $? "a prompted query without label"
+printf 'a\tb\t1\na\tc\t2\nb\tb\t1\nb\ta\t1\nc\ta\t2\n' >self.tsv
+run 3 --labels labels-*.sky --prompts self.tsv -- good.sky && says "self.tsv: line 3: 'b' prompts itself" && [ ! -s out ]
+ok $? "a prompts file with a line that is none"
+run 3 --labels labels-*.sky --prompts self.tsv --keep-going -- good.sky && says "self.tsv: line 3: 'b' prompts itself" && cmp out table
+ok $? "without it under --keep-going"
 printf 'a\tb\t*\n' >star.tsv
 run 3 --labels labels-*.sky --prompts star.tsv -- good.sky && says "multi-class protocol, the predictions are not"
 ok $? "prompts of the other protocol"

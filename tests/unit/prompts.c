@@ -54,7 +54,7 @@ static void check_refused(void)
     memset(id, 'x', sizeof id);
     memcpy(id + 300, "\tb\t1\n", 6);
     OK(read_text(&p, id) == SKY_ECORRUPT && strstr(err.msg, "300 bytes"), "%s", err.msg);
-    OK(sky_prompts_read(&p, "/nonexistent/p.tsv", &err) == SKY_EIO, "%s", err.msg);
+    OK(sky_prompts_read(&p, "/nonexistent/p.tsv", NULL, &err) == SKY_EIO, "%s", err.msg);
 }
 
 static void check_write(void)
@@ -66,7 +66,7 @@ static void check_write(void)
         close(fd);
     OK(!read_text(&p, "b\ta\t3\nc\tb\t7\n") && !sky_prompts_write(p, path, "seed 5\nby hand", &err), "written");
     OK(!sky_read_file(&text, NULL, path, 1000, &err) && !strcmp(text, "# seed 5\n# by hand\nb\ta\t3\nc\tb\t7\n"), "its bytes");
-    OK(!sky_prompts_read(&q, path, &err) && sky_prompts_count(q) == 2 && sky_prompts_at(q, 1)->cls == 7, "read back");
+    OK(!sky_prompts_read(&q, path, NULL, &err) && sky_prompts_count(q) == 2 && sky_prompts_at(q, 1)->cls == 7, "read back");
     sky_free(text);
     sky_prompts_free(p), sky_prompts_free(q);
     unlink(path);
