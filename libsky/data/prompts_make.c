@@ -41,6 +41,7 @@ struct sky_catalogue {
     item *v;
     uint64_t n, unlabelled;
     size_t cap;
+    json_t *splits; /* object: the names that samples have */
 };
 
 /* ---- catalogue ----------------------------------------------------------------------------------------------------- */
@@ -51,11 +52,15 @@ int sky_catalogue_open(sky_catalogue **out, const sky_catalogue_opts *o, sky_err
     if (!c)
         return sky_fail(e, SKY_ENOMEM, "out of memory for a catalogue");
     c->o = *o;
+    if (!(c->splits = json_object())) {
+        sky_catalogue_close(c);
+        return sky_fail(e, SKY_ENOMEM, "out of memory for a catalogue");
+    }
     if (o->label)
         snprintf(c->label, sizeof c->label, "%s", o->label);
     for (int i = 0; i < o->nclasses; i++) {
         if (o->classes[i] < 0 || o->classes[i] > 255) {
-            sky_free(c);
+            sky_catalogue_close(c);
             return sky_fail(e, SKY_EUSAGE, "class %d, want 0..255", o->classes[i]);
         }
         set_add(&c->wanted, o->classes[i]);
@@ -71,6 +76,7 @@ void sky_catalogue_close(sky_catalogue *c)
     for (uint64_t i = 0; i < c->n; i++)
         sky_free(c->v[i].id);
     sky_free(c->v);
+    json_decref(c->splits);
     sky_free(c);
 }
 
@@ -118,6 +124,8 @@ int sky_catalogue_add(sky_catalogue *c, const json_t *entry, const json_t *schem
     int rc = sky_json_str(entry, "id", 1, &id, "index entry", e);
     if (rc)
         return rc;
+    if (split && json_object_set_new(c->splits, split, json_true()))
+        return sky_fail(e, SKY_ENOMEM, "out of memory for a catalogue");
     int query = in_split(c->o.query_split, split), prompt = in_split(c->o.prompt_split ? c->o.prompt_split : c->o.query_split, split);
     if (!query && !prompt)
         return SKY_OK;
@@ -150,6 +158,21 @@ int sky_catalogue_add_shard(sky_catalogue *c, const sky_shard *s, sky_err *e)
             return rc;
     }
     return SKY_OK;
+}
+
+/* A split that no sample is of is a misspelt one. */
+static int check_split(const sky_catalogue *c, const char *option, const char *want, sky_err *e)
+{
+    if (!want || json_object_get(c->splits, want))
+        return SKY_OK;
+    sky_buf list = {0};
+    const char *name;
+    json_t *v;
+    json_object_foreach(c->splits, name, v)
+        sky_buf_printf(&list, "%s'%s'", list.n ? ", " : "", name);
+    int rc = sky_fail(e, SKY_EUSAGE, "%s '%s': no sample is of this split; %s%s", option, want, list.n ? "there are " : "the samples are of none", list.n ? list.p : "");
+    sky_buf_free(&list);
+    return rc;
 }
 
 static int by_id(const void *a, const void *b) { return strcmp(((const item *)a)->id, ((const item *)b)->id); }
@@ -256,7 +279,11 @@ static int by_line(const void *a, const void *b, void *arg)
 
 static int make_all(maker *m, sky_err *e)
 {
-    int rc = sort_by_id(m->c, e);
+    int rc = check_split(m->c, "--split", m->c->o.query_split, e);
+    if (!rc)
+        rc = check_split(m->c, "--prompt-split", m->c->o.prompt_split, e);
+    if (!rc)
+        rc = sort_by_id(m->c, e);
     for (int cls = 0; cls < 256 && !rc && !m->o->multi; cls++)
         rc = make_class(m, cls, e);
     if (!rc && m->o->multi)

@@ -76,6 +76,8 @@ run 2 "expected f32 or bf16" "unknown type" "${go[@]}" --dtype f16 "$T/q.sky"
 run 2 "expected nearest or first" "unknown date" "${go[@]}" --date last "$T/q.sky"
 run 2 "expected binary or multiclass" "unknown protocol" "${go[@]}" --protocol ternary "$T/q.sky"
 run 2 "is of the binary protocol" "the file's protocol is another" "${go[@]}" --protocol multiclass "$T/q.sky"
+run 2 "--split 'foo': no sample is of this split; there are 'val'" "a split that is not there" --make-prompts 1 --split foo "$T/q.sky"
+run 2 "--prompt-split 'foo': no sample" "nor for prompts" --make-prompts 1 --split val --prompt-split foo "$T/q.sky"
 run 2 "do not go with it" "two jobs at once" --make-prompts 1 "${go[@]}" "$T/q.sky"
 run 2 "name the prompts' shards" "a stream without --prompt-shards" "${go[@]}"
 case $("$infer" --version) in
