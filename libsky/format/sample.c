@@ -168,6 +168,9 @@ int sky_field_alloc(sky_field *f, sky_dtype t, int ndim, const uint64_t *shape, 
     int rc = sky_shape_bytes(t, ndim, shape, &n, e);
     if (rc)
         return sky_wrap(e, "field '%s'", f->name);
+    if (n > sky_limits_default.field_bytes)
+        return sky_fail(e, SKY_ELIMIT, "field '%s': %llu bytes, above the format's limit of %llu", f->name, (unsigned long long)n,
+                        (unsigned long long)sky_limits_default.field_bytes);
     void *p = zero ? sky_calloc(n ? n : 1, 1) : sky_alloc(n);
     if (!p)
         return sky_fail(e, SKY_ENOMEM, "field '%s': no memory for %llu bytes", f->name, (unsigned long long)n);

@@ -55,7 +55,7 @@ sky_field *sky_sample_field(const sky_sample *s, const char *name); /* NULL: non
 /* Append a field; its name is copied, meta is an empty object. NULL: memory, a duplicate name, or too many. */
 sky_field *sky_sample_add(sky_sample *s, const char *name, sky_err *e) SKY_MUST_USE;
 void sky_sample_drop(sky_sample *s, const char *name);
-/* Set dtype and shape and allocate zeroed data (uninitialised when zero is 0). Overflow or > 1 TiB: SKY_ELIMIT. */
+/* Set dtype and shape and allocate zeroed data (uninitialised when zero is 0). More than readers take (16 GiB): SKY_ELIMIT. */
 int sky_field_alloc(sky_field *f, sky_dtype t, int ndim, const uint64_t *shape, int zero, sky_err *e) SKY_MUST_USE;
 uint64_t sky_field_count(const sky_field *f); /* elements */
 

@@ -47,6 +47,7 @@ grep -qxF 'scene1_r00068_c00100 hr:3x32x32 label:32x32=0 s2:2x4x8x8 bounds:4' "$
 ok $? "the last tile of scene1"
 $tile --size 32 --resize 64 --edge keep "$dir/a.sky" | $scenes ids >"$dir/t3" && grep -qxF 'scene0_r00096_c00128 hr:3x8x8 label:8x8=0 s2:2x4x2x2 bounds:4' "$dir/t3"
 ok $? "--resize 64 doubles a cut-off tile, too"
+expect 3 "field 'hr': 60000000000 bytes, above the format's limit of 17179869184" "--resize to more than a reader takes" $tile --size 32 --resize 100000 "$dir/a.sky"
 [ "$($tile --size 33 --edge drop --on s2 "$dir/a.sky" | count)" = 0 ]
 ok $? "--on s2: tiles larger than that field"
 $tile --size 8 --on s2 "$dir/a.sky" | $scenes ids >"$dir/t3" && grep -qxF 'scene0_r00008_c00016 hr:3x32x32 label:32x32=0,2 s2:2x4x8x8 bounds:4' "$dir/t3"
