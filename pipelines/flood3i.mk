@@ -27,8 +27,9 @@ $(OUT)/val.sky: $(DATA)
 $(OUT)/prompts.tsv: $(OUT)/val.sky
 	$(BIN)/sky-infer --make-prompts $(SEED) $< > $@
 
-$(OUT)/pred.sky: $(OUT)/prompts.tsv $(OUT)/val.sky $(WEIGHTS)
-	$(BIN)/sky-infer -m $(WEIGHTS) --config $(CONFIG) --dtype $(DTYPE) --size $(SIZE) --seed $(SEED) --prompts $< $(OUT)/val.sky | $(BIN)/sky-pack -o $@
+# The weights first: that they are not there should not be said after hours of reading.
+$(OUT)/pred.sky: $(WEIGHTS) $(OUT)/prompts.tsv $(OUT)/val.sky
+	$(BIN)/sky-infer -m $< --config $(CONFIG) --dtype $(DTYPE) --size $(SIZE) --seed $(SEED) --prompts $(OUT)/prompts.tsv $(OUT)/val.sky | $(BIN)/sky-pack -o $@
 
 $(OUT)/score.txt: $(OUT)/pred.sky
 	$(BIN)/sky-score --labels $(OUT)/val.sky --prompts $(OUT)/prompts.tsv $< > $@

@@ -21,7 +21,8 @@ shards := $(SHARDS:%=$(OUT)/shards/%)
 start  := $(shell awk '/^[a-z]/ { here = /^start:/ } here && match($$0, /from: *[^ ,}\#]+/) { print substr($$0, RSTART + 5, RLENGTH - 5) }' pipelines/$(RUN).yaml)
 begin  := $(start:%=$(OUT)/%)
 
-all: $(OUT)/run/last.safetensors ## shards, then training
+# What it begins with first: that this is not there should not be said after hours of reading.
+all: $(begin) $(OUT)/run/last.safetensors ## shards, then training
 shards: $(shards) ## the samples
 
 ifneq ($(begin),)

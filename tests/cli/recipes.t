@@ -18,11 +18,14 @@ if ! command -v python3 >/dev/null || [ ! -x "$B/bin/sky-ingest" ]; then
     exit 0
 fi
 lacks() { # lacks MESSAGE RECIPE VARIABLE...
-    ! make -s -f "pipelines/$2" OUT="$T/lacking" "${@:3}" >/dev/null 2>"$T/err" && grep -q -- "$1" "$T/err" && [ ! -e "$T/lacking/shards" ]
+    rm -rf "$T/lacking"
+    ! make -s -f "pipelines/$2" OUT="$T/lacking" "${@:3}" >/dev/null 2>"$T/err" && grep -q -- "$1" "$T/err" && [ ! -e "$T/lacking/shards" ] && [ ! -e "$T/lacking/val.sky" ]
     ok $? "$2 ${*:3}: what is missing is said"
 }
-lacks "$T/none is not there: DATA=FOLDER names" flood3i.mk DATA="$T/none"
+lacks "$T/none is not there: DATA=FOLDER names" flood3i.mk DATA="$T/none" WEIGHTS=README.md
+lacks "$T/none is not there: .*WEIGHTS=FILE the weights" flood3i.mk DATA=tests/data/flood3i WEIGHTS="$T/none"
 lacks "atlantic: $T/none is not there: DATA=" finetune.mk SET=atlantic DATA="$T/none" WEIGHTS=README.md
+lacks "atlantic: $T/none is not there: .*WEIGHTS=FILE what" finetune.mk SET=atlantic DATA=examples WEIGHTS="$T/none"
 lacks "train.mk is a part of other recipes" train.mk
 "$B/bin/sky-ingest" -q -d toulouse examples/toulouse | "$B/bin/sky-tile" -q --size 256 >"$T/tiles.sky" &&
     "$B/bin/sky-pack" -q --extract npz -C "$T/npz" "$T/tiles.sky" && "$B/bin/sky-pack" -q --extract tif -C "$T/tif" "$T/tiles.sky" &&
