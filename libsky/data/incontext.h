@@ -35,11 +35,12 @@ typedef struct {
     uint64_t seed;
     int side;               /* canvas 2*side x side; a multiple of 128 [512 in the released model] */
     int vocab;              /* slots 1..vocab */
+    char hr_bands[3][16];   /* of the model */
     int s2_channels, s1_channels; /* of the model; 0: it has none and the field is not read */
     const char *hr, *s2, *s1; /* fields; NULL: "hr", "s2", "s1" */
     double half;            /* how often the lower half is hidden [0.3] */
     int any_class;          /* slots for classes that any of the eight samples holds, not only for those that all hold */
-    double sparse;          /* how often the annotation is thinned: of each class 1..4 discs stay, their radius up to 4..side [0] */
+    double sparse;          /* how often the annotation is thinned: of each class 1..4 discs stay, their radius up to 4..side, drawn per class [0] */
     uint64_t repeat;        /* items per pair and epoch [2000] */
     const sky_normal *s2_normal, *s1_normal; /* NULL: the released model's */
     const sky_incontext_set *set; /* exceptions */

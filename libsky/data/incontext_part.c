@@ -105,10 +105,10 @@ static const sky_field *field_of(const sky_incontext *s, const sky_sample *x, in
 }
 
 /* Display RGB by the rule of inference, so that a model sees the same colours there. */
-static int read_rgb(sky_planes *out, const sky_field *f, sky_rect at, sky_err *e)
+static int read_rgb(sky_planes *out, const sky_incontext *s, const sky_field *f, sky_rect at, sky_err *e)
 {
     uint8_t *rgb = NULL;
-    int rc = sky_prep_rgb_window(&rgb, f, at.y, at.x, at.h, at.w, e);
+    int rc = sky_prep_rgb_window(&rgb, f, s->o.hr_bands, at.y, at.x, at.h, at.w, e);
     const size_t n = (size_t)at.h * (size_t)at.w;
     if (!rc && !(out->px = sky_alloc(3 * n * sizeof *out->px)))
         rc = sky_fail(e, SKY_ENOMEM, "field '%s': out of memory for %d x %d", f->name, at.w, at.h);
@@ -159,13 +159,13 @@ static int read_sentinel(sky_planes *out, const sky_incontext *s, const sky_inco
     return set && set->sentinel_window ? read_around(out, s, x, f, t, band, layer, set->sentinel_window, e) : sky_planes_read(out, f, t, band, s->channels[layer], at, e);
 }
 
-static int read_hr(sky_planes *out, const sky_incontext_set *set, const sky_field *f, sky_rect at, sky_err *e)
+static int read_hr(sky_planes *out, const sky_incontext *s, const sky_incontext_set *set, const sky_field *f, sky_rect at, sky_err *e)
 {
     const int64_t c = sky_field_dim(f, 'c');
     for (int i = 0; set && set->hr_raw && i < 3; i++)
         if (set->hr_band[i] < 0 || set->hr_band[i] >= c)
             return sky_fail(e, SKY_ECORRUPT, "field '%s': band number %d of %d", f->name, set->hr_band[i], (int)c);
-    return set && set->hr_raw ? sky_planes_read(out, f, 0, set->hr_band, 3, at, e) : read_rgb(out, f, at, e);
+    return set && set->hr_raw ? sky_planes_read(out, f, 0, set->hr_band, 3, at, e) : read_rgb(out, s, f, at, e);
 }
 
 static int read_label(sky_context_part *p, const uint8_t *whole, const windows *v, sky_err *e)
@@ -195,7 +195,7 @@ int sky_context_load(sky_context_part *p, const sky_incontext *s, const sky_pair
     if (!rc)
         rc = read_label(p, whole, &v, e);
     if (!rc && v.h[LAYER_HR])
-        rc = read_hr(&p->layer[LAYER_HR], set, field_of(s, x, LAYER_HR), v.layer[LAYER_HR], e);
+        rc = read_hr(&p->layer[LAYER_HR], s, set, field_of(s, x, LAYER_HR), v.layer[LAYER_HR], e);
     for (int i = LAYER_S2; !rc && i < LAYERS; i++)
         if (field_of(s, x, i))
             rc = read_sentinel(&p->layer[i], s, set, x, i, v.layer[i], d, e);

@@ -144,7 +144,9 @@ int sky_infer_open(sky_infer **out, sky_pp *m, sky_ctx *c, const sky_config *cfg
     sky_infer *in = sky_calloc(1, sizeof *in);
     if (!in)
         return sky_fail(e, SKY_ENOMEM, "out of memory");
-    *in = (sky_infer){m, c, *o, cfg->vocab, {cfg->s2_channels, cfg->s1_channels}, 0, {o->image, o->label, "s2", "s1", NULL}, NULL, sky_calloc(1, sizeof *in->runs)};
+    *in = (sky_infer){.m = m, .c = c, .o = *o, .vocab = cfg->vocab, .channels = {cfg->s2_channels, cfg->s1_channels},
+                      .fields = {o->image, o->label, "s2", "s1", NULL}, .runs = sky_calloc(1, sizeof *in->runs)};
+    memcpy(in->bands, cfg->hr_bands, sizeof in->bands);
     int rc = in->runs ? SKY_OK : sky_fail(e, SKY_ENOMEM, "out of memory");
     if (!rc)
         rc = sky_replay_open(&in->replay, c, o->warn, o->warn_arg, e);

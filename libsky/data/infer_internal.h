@@ -11,6 +11,7 @@ struct sky_infer {
     sky_ctx *c;
     sky_infer_opts o;
     int vocab, channels[SENTINELS]; /* of S2, S1 */
+    char bands[3][16];   /* the model's hr_bands */
     size_t arena;
     const char *fields[5];
     sky_replay *replay; /* of the model's forward */

@@ -57,12 +57,12 @@ typedef struct {
     int h, w;
 } picture;
 
-static int load(picture *to, const sky_sample *s, const char *name, int label, sky_err *e)
+static int load(picture *to, const sky_infer *in, const sky_sample *s, const char *name, int label, sky_err *e)
 {
     const sky_field *f = field_of(s, name, e);
     if (!f)
         return e->code;
-    int rc = label ? sky_prep_label(&to->px, &to->h, &to->w, f, e) : sky_prep_rgb(&to->px, &to->h, &to->w, f, e);
+    int rc = label ? sky_prep_label(&to->px, &to->h, &to->w, f, e) : sky_prep_rgb(&to->px, &to->h, &to->w, f, in->bands, e);
     return rc ? sky_wrap(e, "sample '%s'", s->id) : SKY_OK;
 }
 
@@ -81,11 +81,11 @@ static int draw_canvas(sky_infer_pass *p, const sky_infer *in, const picture pic
 static int pictures(sky_infer_pass *p, const sky_infer *in, const sky_infer_task *t, sky_err *e)
 {
     picture pic[3] = {{0}}; /* query, prompt, prompt's label */
-    int rc = load(&pic[0], t->query, in->o.image, 0, e);
+    int rc = load(&pic[0], in, t->query, in->o.image, 0, e);
     if (!rc)
-        rc = load(&pic[1], t->prompt, in->o.image, 0, e);
+        rc = load(&pic[1], in, t->prompt, in->o.image, 0, e);
     if (!rc)
-        rc = load(&pic[2], t->prompt, in->o.label, 1, e);
+        rc = load(&pic[2], in, t->prompt, in->o.label, 1, e);
     if (!rc)
         rc = choose_classes(p, sky_sample_field(t->prompt, in->o.label), t, pic[2].px, (size_t)pic[2].h * (size_t)pic[2].w, e);
     if (!rc && !draw_canvas(p, in, pic))

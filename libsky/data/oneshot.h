@@ -17,10 +17,11 @@ void sky_prep_nearest_centre(uint8_t *dst, int H, int W, const uint8_t *src, int
 /* An image field as display RGB: U8 [h,w,3] (malloc'd, sky_free). Takes a field of any dtype and band count, dims yx,
  * cyx or yxc (first date of tcyx), by the rule in meta: U8 with 3 bands as is; else bands named R,G,B (or red, green,
  * blue, B4,B3,B2), else the first three (one band: grey), scaled linearly from meta "display" ([lo,hi], or one such
- * pair per band) when there, else from the 2nd and 98th percentile of the image's valid pixels, clipped to 0..255 and rounded. */
-int sky_prep_rgb(uint8_t **rgb, int *h, int *w, const sky_field *f, sky_err *e) SKY_MUST_USE;
+ * pair per band) when there, else from the 2nd and 98th percentile of the image's valid pixels, clipped to 0..255 and rounded. With
+ * `bands` (three names; NULL or an empty first one: none) it is those, always scaled. */
+int sky_prep_rgb(uint8_t **rgb, int *h, int *w, const sky_field *f, const char (*bands)[16], sky_err *e) SKY_MUST_USE;
 /* The same for a window of it (the range of the whole picture): U8 [h,w,3]. SKY_EUSAGE when it does not lie inside. */
-int sky_prep_rgb_window(uint8_t **rgb, const sky_field *f, int y, int x, int h, int w, sky_err *e) SKY_MUST_USE;
+int sky_prep_rgb_window(uint8_t **rgb, const sky_field *f, const char (*bands)[16], int y, int x, int h, int w, sky_err *e) SKY_MUST_USE;
 /* A label field as class numbers: U8 [h,w] (values above 255 are an error); dims y, x in any order, others of size 1. */
 int sky_prep_label(uint8_t **label, int *h, int *w, const sky_field *f, sky_err *e) SKY_MUST_USE;
 

@@ -52,7 +52,21 @@ static int band_named(const json_t *bands, const char *const names[])
     return -1;
 }
 
-static void choose_bands(int64_t band[3], const sky_field *f, int64_t nc)
+/* The bands that `want` names. */
+static int wanted_bands(int64_t band[3], const sky_field *f, const char (*want)[16], int64_t nc, sky_err *e)
+{
+    const json_t *bands = json_object_get(f->meta, "bands");
+    for (int i = 0; i < 3; i++) {
+        const char *const list[] = {want[i], NULL};
+        band[i] = band_named(bands, list);
+        if (band[i] < 0 || band[i] >= nc)
+            return sky_fail(e, SKY_ECORRUPT, "no band '%s', which the model's 'hr_bands' wants", want[i]);
+    }
+    return SKY_OK;
+}
+
+/* Red, green and blue by name, or the first three, or the first one as grey. */
+static void usual_bands(int64_t band[3], const sky_field *f, int64_t nc)
 {
     static const char *const names[3][4] = {{"R", "red", "B4", "B04"}, {"G", "green", "B3", "B03"}, {"B", "blue", "B2", "B02"}};
     const json_t *bands = json_object_get(f->meta, "bands");
@@ -172,13 +186,19 @@ static int find_ranges(double range[3][2], const sky_field *f, const layout *who
 }
 
 /* The pixels of `part`, shown as the whole picture is. */
-static int rgb_stretched(uint8_t *rgb, const sky_field *f, const layout *whole, const layout *part, sky_err *e)
+static int rgb_stretched(uint8_t *rgb, const sky_field *f, const char (*want)[16], const layout *whole, const layout *part, sky_err *e)
 {
     int64_t band[3], n = part->h * part->w;
     double range[3][2] = {{0}};
-    choose_bands(band, f, whole->nc);
+    int rc = SKY_OK;
+    if (want)
+        rc = wanted_bands(band, f, want, whole->nc, e);
+    else
+        usual_bands(band, f, whole->nc);
+    if (rc)
+        return rc;
     const int nb = band[0] == band[1] && band[1] == band[2] ? 1 : 3;
-    int rc = find_ranges(range, f, whole, band, nb, e);
+    rc = find_ranges(range, f, whole, band, nb, e);
     float *v = rc ? NULL : sky_alloc((size_t)(n * nb) * sizeof *v);
     if (!rc && !v)
         rc = sky_fail(e, SKY_ENOMEM, "out of memory for %lld values", (long long)(n * nb));
@@ -202,14 +222,15 @@ static void rgb_as_is(uint8_t *rgb, const sky_field *f, const layout *l)
                 *rgb++ = p[l->base + c * l->sc + y * l->sy + x * l->sx];
 }
 
-static int convert(uint8_t **rgb, const sky_field *f, const layout *whole, const layout *part, sky_err *e)
+static int convert(uint8_t **rgb, const sky_field *f, const char (*want)[16], const layout *whole, const layout *part, sky_err *e)
 {
     uint8_t *p = sky_alloc(3 * (size_t)part->h * (size_t)part->w);
     int rc = p ? SKY_OK : sky_fail(e, SKY_ENOMEM, "out of memory for a picture of %lld x %lld", (long long)part->w, (long long)part->h);
-    if (!rc && f->dtype == SKY_U8 && whole->nc == 3)
+    want = want && **want ? want : NULL;
+    if (!rc && f->dtype == SKY_U8 && whole->nc == 3 && !want)
         rgb_as_is(p, f, part);
     else if (!rc)
-        rc = rgb_stretched(p, f, whole, part, e);
+        rc = rgb_stretched(p, f, want, whole, part, e);
     if (rc) {
         sky_free(p);
         return sky_wrap(e, "field '%s'", f->name);
@@ -218,16 +239,16 @@ static int convert(uint8_t **rgb, const sky_field *f, const layout *whole, const
     return SKY_OK;
 }
 
-int sky_prep_rgb(uint8_t **rgb, int *h, int *w, const sky_field *f, sky_err *e)
+int sky_prep_rgb(uint8_t **rgb, int *h, int *w, const sky_field *f, const char (*bands)[16], sky_err *e)
 {
     layout l;
     int rc = find_layout(&l, f, e);
-    if (!rc && !(rc = convert(rgb, f, &l, &l, e)))
+    if (!rc && !(rc = convert(rgb, f, bands, &l, &l, e)))
         *h = (int)l.h, *w = (int)l.w;
     return rc;
 }
 
-int sky_prep_rgb_window(uint8_t **rgb, const sky_field *f, int y, int x, int h, int w, sky_err *e)
+int sky_prep_rgb_window(uint8_t **rgb, const sky_field *f, const char (*bands)[16], int y, int x, int h, int w, sky_err *e)
 {
     layout l, part;
     int rc = find_layout(&l, f, e);
@@ -237,7 +258,7 @@ int sky_prep_rgb_window(uint8_t **rgb, const sky_field *f, int y, int x, int h, 
         return sky_fail(e, SKY_EUSAGE, "field '%s': no window %d x %d at row %d, column %d", f->name, w, h, y, x);
     part = l;
     part.base = y * l.sy + x * l.sx, part.h = h, part.w = w;
-    return convert(rgb, f, &l, &part, e);
+    return convert(rgb, f, bands, &l, &part, e);
 }
 
 /* ---- labels ------------------------------------------------------------------------------------------------ */

@@ -39,6 +39,7 @@ static int open_source(pretrain *p, source *s, const sky_names *patterns, const 
     o.seed = seed;
     o.side = (int)p->r->data.side;
     o.vocab = m->vocab;
+    memcpy(o.hr_bands, m->hr_bands, sizeof o.hr_bands);
     o.s2_channels = m->s2_channels;
     o.s1_channels = m->s1_channels;
     o.half = p->r->augment.half_mask;

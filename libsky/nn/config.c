@@ -101,8 +101,26 @@ static int read_real(sky_config *cfg, int k, const json_t *v, const char *where,
     return 0;
 }
 
+/* Three names of bands, or none. */
+static int read_bands(sky_config *cfg, const json_t *v, const char *where, sky_err *e)
+{
+    const size_t n = json_array_size(v);
+    if (!json_is_array(v) || (n && n != 3))
+        return sky_fail(e, SKY_ECORRUPT, "%s: 'hr_bands': expected three names of bands, or an empty list", where);
+    memset(cfg->hr_bands, 0, sizeof cfg->hr_bands);
+    for (size_t i = 0; i < n; i++) {
+        const char *s = json_string_value(json_array_get(v, i));
+        if (!s || !*s || strlen(s) >= sizeof cfg->hr_bands[i])
+            return sky_fail(e, SKY_ECORRUPT, "%s: 'hr_bands': expected names of 1 to %zu bytes", where, sizeof cfg->hr_bands[i] - 1);
+        memcpy(cfg->hr_bands[i], s, strlen(s));
+    }
+    return SKY_OK;
+}
+
 static int read_key(sky_config *cfg, const char *key, const json_t *v, const char *where, sky_err *e)
 {
+    if (!strcmp(key, "hr_bands"))
+        return read_bands(cfg, v, where, e);
     for (int i = 0; i < COUNT(ints); i++)
         if (!strcmp(key, ints[i].key))
             return read_member(cfg, &ints[i], v, where, e);
@@ -207,6 +225,8 @@ json_t *sky_config_json(const sky_config *cfg)
         memcpy(&d, (const char *)cfg + reals[i].at, sizeof d);
         bad = json_object_set_new(o, reals[i].key, json_real(d));
     }
+    if (!bad && cfg->hr_bands[0][0])
+        bad = json_object_set_new(o, "hr_bands", json_pack("[sss]", cfg->hr_bands[0], cfg->hr_bands[1], cfg->hr_bands[2]));
     if (bad) {
         json_decref(o);
         o = NULL;

@@ -7,6 +7,7 @@
 
 typedef struct {
     int vocab;               /* class slots 1..vocab, slot 0 = ignore / background */
+    char hr_bands[3][16];    /* bands of a picture that the model takes for red, green, blue; "": those (docs/protocol.md) */
     int hr_channels, swin_dim, swin_depths[4], swin_heads[4], swin_window, swin_patch, swin_extra_norm, swin_merge_stage;
     int attn_dims[3], attn_heads;
     int s2_channels, s1_channels, vit_dim, vit_depth, vit_heads, vit_img[2], vit_patch, vit_out[8], vit_nout, vit_merge;

@@ -30,7 +30,7 @@ static int draw(sky_sheet *s, const sky_field *image, const sky_field *label, co
 {
     uint8_t *rgb = NULL, *truth = NULL, *seen = NULL, colour[256][3];
     sky_sheet_map a, b, c;
-    int rc = sky_prep_rgb(&rgb, &a.h, &a.w, image, e);
+    int rc = sky_prep_rgb(&rgb, &a.h, &a.w, image, NULL, e);
     if (!rc)
         rc = sky_prep_label(&truth, &b.h, &b.w, label, e);
     if (!rc)

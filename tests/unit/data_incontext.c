@@ -309,7 +309,7 @@ static void sparse(void)
     sky_incontext *s[3] = {0}; /* never, always, half of the time */
     sky_incontext_item *it[3] = {0};
     sky_pp_host *h = NULL;
-    int ok = !made_open(&m, NULL, N, N, 1, &all, NULL, &e), same = 1, inside = 1, every = 1, fewer = 1, whole = 0, without = 0, with = 0;
+    int ok = !made_open(&m, NULL, N, N, 1, &all, NULL, &e), same = 1, inside = 1, every = 1, fewer = 0, whole = 0, without = 0, with = 0;
     for (int i = 0; i < 3; i++) {
         o.any_class = i > 0;
         o.sparse = i == 1 ? 1 : i == 2 ? 0.5 : 0;
@@ -330,7 +330,7 @@ static void sparse(void)
             every &= !shown[k] || kept[k] > 0;
             all_kept += kept[k], all_shown += shown[k];
         }
-        fewer &= !all_shown || all_kept < all_shown;
+        fewer += !all_shown || all_kept < all_shown;
         whole += ok && !memcmp(it[2]->annotation, it[2]->labels, PX);
         same = same && ok && !memcmp(it[0]->hr, it[1]->hr, 12 * PX) && !it[0]->annotation && same_item(it[1], it[2]);
         for (int k = 0; k < 3 && i + 1 < 2 * ITEMS; k++)
@@ -338,7 +338,7 @@ static void sparse(void)
     }
     OK(ok && same, "neither changes the pictures, and thinning not the labels %s", e.msg);
     OK(with < without, "classes that not all eight hold have slots: %d pixels without one, %d before", with, without);
-    OK(ok && inside && every && fewer, "of every slot shown some pixels stay, where they were, and not all");
+    OK(ok && inside && every && fewer >= ITEMS, "of every slot shown some pixels stay, where they were, and mostly not all (%d of %d)", fewer, 2 * ITEMS);
     OK(whole > 0 && whole < 2 * ITEMS, "half of the time: %d of %d items whole", whole, 2 * ITEMS);
     ok = ok && !sky_pp_host_open(&h, s[1], 1, &e);
     if (ok)

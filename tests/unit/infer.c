@@ -94,7 +94,7 @@ static int by_hand(bed *t, uint8_t *slots, const sky_sample *q, const sky_sample
     uint8_t *a = NULL, *b = NULL, *l = NULL, flags[3] = {1, (uint8_t)s2, (uint8_t)s1};
     int h, w, bad = 0;
     sky_err e;
-    bad |= sky_prep_rgb(&a, &h, &w, sky_sample_field(q, "hr"), &e) || sky_prep_rgb(&b, &h, &w, sky_sample_field(p, "hr"), &e) ||
+    bad |= sky_prep_rgb(&a, &h, &w, sky_sample_field(q, "hr"), NULL, &e) || sky_prep_rgb(&b, &h, &w, sky_sample_field(p, "hr"), NULL, &e) ||
            sky_prep_label(&l, &h, &w, sky_sample_field(p, "label"), &e);
     if (!bad)
         sky_prep_canvas(px, label, mask, SIDE, b, 100, 120, l, 100, 120, a, 100, 120);

@@ -34,15 +34,17 @@ static void round_trip(void)
 {
     sky_err e = {0};
     sky_config c, d = sky_config_full;
-    OK(parse(&c, "{\"vit_out\": [0, 7], \"uper_pools\": [1, 4], \"lr\": 1e-3, \"vit_img\": [24, 32]}", &e) == 0 && c.vit_nout == 2 && c.vit_out[1] == 7 && c.uper_npools == 2 && c.lr == 1e-3, "lists of other lengths: %s", e.msg);
+    OK(parse(&c, "{\"vit_out\": [0, 7], \"uper_pools\": [1, 4], \"lr\": 1e-3, \"vit_img\": [24, 32], \"hr_bands\": [\"NIR\", \"R\", \"G\"]}", &e) == 0 && c.vit_nout == 2 && c.vit_out[1] == 7 && c.uper_npools == 2 && c.lr == 1e-3, "lists of other lengths: %s", e.msg);
     json_t *j = sky_config_json(&c);
-    OK(j && sky_config_parse(&d, j, "again", &e) == 0 && !memcmp(c.vit_out, d.vit_out, 2 * sizeof(int)) && d.vit_nout == 2 && d.vit_img[1] == 32 && d.lr == c.lr, "written and read again: %s", e.msg);
+    OK(j && sky_config_parse(&d, j, "again", &e) == 0 && !memcmp(c.vit_out, d.vit_out, 2 * sizeof(int)) && d.vit_nout == 2 && d.vit_img[1] == 32 && d.lr == c.lr && !strcmp(d.hr_bands[0], "NIR") && !strcmp(d.hr_bands[2], "G"), "written and read again: %s", e.msg);
     json_decref(j);
 }
 
 static void refused(void)
 {
     static const char *const bad[][2] = {
+        {"{\"hr_bands\": [\"R\", \"G\"]}", "three names"}, {"{\"hr_bands\": \"R\"}", "three names"}, {"{\"hr_bands\": [\"R\", \"G\", 3]}", "names of 1 to 15"},
+        {"{\"hr_bands\": [\"R\", \"G\", \"sixteen bytes ..\"]}", "names of 1 to 15"},
         {"{\"swin_dims\": 8}", "swin_dims"}, {"{\"swin_dim\": \"8\"}", "swin_dim"}, {"{\"swin_dim\": 0}", "swin_dim"},
         {"{\"swin_dim\": 99999999}", "swin_dim"}, {"{\"swin_depths\": [2, 2, 2]}", "swin_depths"}, {"{\"swin_depths\": 2}", "swin_depths"},
         {"{\"swin_dim\": 350}", "swin_heads"}, {"{\"vit_heads\": 7}", "vit_heads"}, {"{\"vit_out\": [5, 5]}", "vit_out"},

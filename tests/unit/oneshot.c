@@ -270,15 +270,15 @@ static void check_rgb_orders(void)
     int h = 0, w = 0;
     sky_field *f = make_field(&s, SKY_U8, "cyx", 3, (uint64_t[]){3, 2, 2});
     memcpy(f->data, (uint8_t[]){1, 2, 3, 4, 11, 12, 13, 14, 21, 22, 23, 24}, 12);
-    OK(!sky_prep_rgb(&rgb, &h, &w, f, &e) && h == 2 && w == 2 && !memcmp(rgb, (uint8_t[]){1, 11, 21, 2, 12, 22, 3, 13, 23, 4, 14, 24}, 12), "U8 cyx as it is");
+    OK(!sky_prep_rgb(&rgb, &h, &w, f, NULL, &e) && h == 2 && w == 2 && !memcmp(rgb, (uint8_t[]){1, 11, 21, 2, 12, 22, 3, 13, 23, 4, 14, 24}, 12), "U8 cyx as it is");
     sky_free(rgb);
     f = make_field(&s, SKY_U8, "yxc", 3, (uint64_t[]){1, 2, 3});
     memcpy(f->data, (uint8_t[]){1, 2, 3, 4, 5, 6}, 6);
-    OK(!sky_prep_rgb(&rgb, &h, &w, f, &e) && h == 1 && w == 2 && !memcmp(rgb, (uint8_t[]){1, 2, 3, 4, 5, 6}, 6), "U8 yxc as it is");
+    OK(!sky_prep_rgb(&rgb, &h, &w, f, NULL, &e) && h == 1 && w == 2 && !memcmp(rgb, (uint8_t[]){1, 2, 3, 4, 5, 6}, 6), "U8 yxc as it is");
     sky_free(rgb);
     f = make_field(&s, SKY_U8, "tcyx", 4, (uint64_t[]){2, 3, 1, 1});
     memcpy(f->data, (uint8_t[]){7, 8, 9, 1, 1, 1}, 6);
-    OK(!sky_prep_rgb(&rgb, &h, &w, f, &e) && !memcmp(rgb, (uint8_t[]){7, 8, 9}, 3), "first date of tcyx");
+    OK(!sky_prep_rgb(&rgb, &h, &w, f, NULL, &e) && !memcmp(rgb, (uint8_t[]){7, 8, 9}, 3), "first date of tcyx");
     sky_free(rgb);
     sky_sample_free(&s);
 }
@@ -297,12 +297,12 @@ static void check_rgb_window(void)
             sky_store_f64(f->data, f->dtype, (uint64_t)i, i * 37 % 251);
         if (k == 2)
             json_object_set_new(f->meta, "display", json_pack("[ii]", 20, 200));
-        int same = !sky_prep_rgb(&all, &h, &w, f, &e) && !sky_prep_rgb_window(&part, f, 2, 3, 5, 4, &e);
+        int same = !sky_prep_rgb(&all, &h, &w, f, NULL, &e) && !sky_prep_rgb_window(&part, f, NULL, 2, 3, 5, 4, &e);
         for (int y = 0; same && y < 5; y++)
             same &= !memcmp(part + 12 * y, all + 3 * ((2 + y) * 7 + 3), 12);
         OK(same, "a window of the picture, case %d", k);
         sky_free(all), sky_free(part);
-        OK(sky_prep_rgb_window(&part, f, 5, 3, 5, 4, &e) == SKY_EUSAGE, "one that goes past the end");
+        OK(sky_prep_rgb_window(&part, f, NULL, 5, 3, 5, 4, &e) == SKY_EUSAGE, "one that goes past the end");
     }
     sky_sample_free(&s);
 }
@@ -319,20 +319,26 @@ static void check_rgb_scaled(void)
     memcpy(f->data, v, sizeof v);
     json_object_set_new(f->meta, "bands", json_pack("[ssss]", "B2", "B3", "B4", "B8"));
     json_object_set_new(f->meta, "display", json_pack("[ii]", 100, 700));
-    OK(!sky_prep_rgb(&rgb, &h, &w, f, &e) && !memcmp(rgb, (uint8_t[]){128, 85, 0, 0, 255, 42}, 6), "bands by name, 'display' range, clipped, ties to even");
+    OK(!sky_prep_rgb(&rgb, &h, &w, f, NULL, &e) && !memcmp(rgb, (uint8_t[]){128, 85, 0, 0, 255, 42}, 6), "bands by name, 'display' range, clipped, ties to even");
     sky_free(rgb);
     json_object_set_new(f->meta, "display", json_pack("[ii]", 7, 7));
-    OK(sky_prep_rgb(&rgb, &h, &w, f, &e) == SKY_ECORRUPT && strstr(e.msg, "display"), "empty display range: %s", e.msg);
+    OK(sky_prep_rgb(&rgb, &h, &w, f, NULL, &e) == SKY_ECORRUPT && strstr(e.msg, "display"), "empty display range: %s", e.msg);
     json_object_set_new(f->meta, "display", json_pack("[[ii][ii][ii][ii]]", 100, 200, 200, 800, 300, 900, 0, 1));
-    OK(!sky_prep_rgb(&rgb, &h, &w, f, &e) && !memcmp(rgb, (uint8_t[]){42, 42, 0, 0, 212, 255}, 6), "'display' has a range for each band");
+    OK(!sky_prep_rgb(&rgb, &h, &w, f, NULL, &e) && !memcmp(rgb, (uint8_t[]){42, 42, 0, 0, 212, 255}, 6), "'display' has a range for each band");
     sky_free(rgb);
     json_object_set_new(f->meta, "display", json_pack("[[ii][ii][ii]]", 100, 200, 200, 800, 300, 900));
-    OK(sky_prep_rgb(&rgb, &h, &w, f, &e) == SKY_ECORRUPT && strstr(e.msg, "3 ranges for 4 bands"), "a range too few: %s", e.msg);
+    OK(sky_prep_rgb(&rgb, &h, &w, f, NULL, &e) == SKY_ECORRUPT && strstr(e.msg, "3 ranges for 4 bands"), "a range too few: %s", e.msg);
     json_object_set_new(f->meta, "display", json_pack("[[ii][ii][ii]i]", 100, 200, 200, 800, 300, 900, 5));
-    OK(!sky_prep_rgb(&rgb, &h, &w, f, &e), "the range of a band that is not shown is not looked at");
+    OK(!sky_prep_rgb(&rgb, &h, &w, f, NULL, &e), "the range of a band that is not shown is not looked at");
     sky_free(rgb);
+    json_object_set_new(f->meta, "display", json_pack("[ii]", 100, 700));
+    OK(!sky_prep_rgb(&rgb, &h, &w, f, (const char[3][16]){"b8", "B4", "B3"}, &e) && !memcmp(rgb, (uint8_t[]){255, 128, 85, 0, 0, 255}, 6), "the bands a model asks for, NaN black");
+    sky_free(rgb);
+    OK(!sky_prep_rgb(&rgb, &h, &w, f, (const char[3][16]){""}, &e) && !memcmp(rgb, (uint8_t[]){128, 85, 0, 0, 255, 42}, 6), "one that asks for none");
+    sky_free(rgb);
+    OK(sky_prep_rgb(&rgb, &h, &w, f, (const char[3][16]){"NIR", "B4", "B3"}, &e) == SKY_ECORRUPT && strstr(e.msg, "no band 'NIR'"), "one that is not there: %s", e.msg);
     json_object_set_new(f->meta, "display", json_pack("[[ii]i[ii][ii]]", 100, 200, 5, 300, 900, 0, 1));
-    OK(sky_prep_rgb(&rgb, &h, &w, f, &e) == SKY_ECORRUPT && strstr(e.msg, "display"), "a range that is a number: %s", e.msg);
+    OK(sky_prep_rgb(&rgb, &h, &w, f, NULL, &e) == SKY_ECORRUPT && strstr(e.msg, "display"), "a range that is a number: %s", e.msg);
 
     f = make_field(&s, SKY_U16, "yx", 2, (uint64_t[]){1, 102});
     for (int i = 0; i < 102; i++)
@@ -340,11 +346,11 @@ static void check_rgb_scaled(void)
     ((uint16_t *)f->data)[50] = 0;
     json_object_set_new(f->meta, "nodata", json_integer(0));
     /* 101 valid values 1000..2010 without 1510: rank 2 is 1020, rank 98 is 1990 */
-    OK(!sky_prep_rgb(&rgb, &h, &w, f, &e) && rgb[0] == 255 && rgb[3 * 101] == 0 && rgb[3 * 50] == 0 &&
+    OK(!sky_prep_rgb(&rgb, &h, &w, f, NULL, &e) && rgb[0] == 255 && rgb[3 * 101] == 0 && rgb[3 * 50] == 0 &&
            rgb[3 * 49] == (int)nearbyint((1520 - 1020) * 255.0 / 970) && rgb[3 * 49 + 2] == rgb[3 * 49], "grey by percentiles of valid pixels, nodata black");
     sky_free(rgb);
     f = make_field(&s, SKY_I16, "cyx", 3, (uint64_t[]){2, 3, 3});
-    OK(!sky_prep_rgb(&rgb, &h, &w, f, &e) && rgb[0] == 0 && rgb[26] == 0, "a constant picture is black");
+    OK(!sky_prep_rgb(&rgb, &h, &w, f, NULL, &e) && rgb[0] == 0 && rgb[26] == 0, "a constant picture is black");
     sky_free(rgb);
     sky_sample_free(&s);
 }
@@ -392,7 +398,7 @@ static void check_labels(void)
     f = make_field(&s, SKY_U8, "n", 1, (uint64_t[]){3});
     OK(sky_prep_label(&lab, &h, &w, f, &e) == SKY_ECORRUPT, "not a picture: %s", e.msg);
     f->absent = 1;
-    OK(sky_prep_rgb(&lab, &h, &w, f, &e) == SKY_ECORRUPT && strstr(e.msg, "absent"), "absent: %s", e.msg);
+    OK(sky_prep_rgb(&lab, &h, &w, f, NULL, &e) == SKY_ECORRUPT && strstr(e.msg, "absent"), "absent: %s", e.msg);
     sky_sample_free(&s);
 }
 
