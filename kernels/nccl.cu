@@ -2,8 +2,9 @@
  *
  * Of NCCL only sends and receives are used, grouped to one exchange: what is added, and in which order, is decided by
  * train/comm_nccl.c and add_parts, so sums do not depend on the algorithm that NCCL would choose for a machine. They are
- * queued on the device's one stream like everything else; all ranks queue the same exchanges in the same order, so none
- * waits for something that another has yet to be able to begin.
+ * queued on the stream of the lane at hand (lanes.cu); all ranks queue the same exchanges in the same order, so none
+ * waits for something that another has yet to be able to begin. One communicator serves both lanes: NCCL carries what is
+ * asked of it in that order.
  *
  * NCCL is opened at run time, when ranks meet: programs run without it. */
 #include "device.h"

@@ -75,6 +75,7 @@ void sky_buckets_begin(sky_buckets *b)
     for (int i = 0; i < b->n; i++)
         b->v[i].left = b->v[i].params;
     b->begun = b->nfinished = 0;
+    sky_comm_begin(b->k);
 }
 
 /* Begin the sums of complete buckets, as far as the order allows. */

@@ -89,6 +89,12 @@ int sky_comm_sum_tensor(void *arg, sky_tensor *t, sky_err *e)
     return rc || k->ranks == 1 || !sky_numel(t) ? rc : k->device->sum(k, t->data, sky_numel(t), t->dtype, e);
 }
 
+void sky_comm_begin(sky_comm *k)
+{
+    if (k->ranks > 1 && k->device->begin)
+        k->device->begin(k);
+}
+
 int sky_comm_sum_start(sky_comm *k, void *p, int64_t n, sky_dtype t, sky_err *e)
 {
     int rc = summable(t, e);

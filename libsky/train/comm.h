@@ -44,6 +44,7 @@ struct sky_comm_ops {
 struct sky_comm_device_ops {
     const char *name;
     int (*sum)(sky_comm *k, void *p, int64_t n, sky_dtype t, sky_err *e);
+    void (*begin)(sky_comm *k); /* NULL: it need not know */
     int (*start)(sky_comm *k, void *p, int64_t n, sky_dtype t, sky_err *e);
     int (*wait)(sky_comm *k, sky_err *e);
     int (*gather)(sky_comm *k, void *p, const int64_t *cut, sky_dtype t, sky_err *e);
@@ -65,8 +66,10 @@ int sky_comm_sum(sky_comm *k, void *p, int64_t n, sky_dtype t, sky_err *e) SKY_M
 /* The same in memory of the device, as a hook of the tensor layer; arg: the sky_comm. */
 int sky_comm_sum_tensor(void *arg, sky_tensor *t, sky_err *e);
 
-/* Memory of the device: begin a sum and return: p must not be touched until sky_comm_wait, which waits for all that were begun. On MPI
- * they go on in between. */
+/* Memory of the device: begin a sum and return: p must not be touched until sky_comm_wait, which waits for all that were
+ * begun (on NCCL: makes the device's later work wait). They go on in between, on NCCL if sky_comm_begin was said before: from there
+ * to the wait every rank makes equally many sums of the other kinds in memory of the device, and as many each time. */
+void sky_comm_begin(sky_comm *k);
 int sky_comm_sum_start(sky_comm *k, void *p, int64_t n, sky_dtype t, sky_err *e) SKY_MUST_USE;
 int sky_comm_wait(sky_comm *k, sky_err *e) SKY_MUST_USE;
 

@@ -221,7 +221,7 @@ static int make_room(sky_mpi *m, sky_err *e)
 }
 
 static const sky_comm_ops mpi_ops = {mpi_close, mpi_sum, mpi_collect, mpi_broadcast, mpi_barrier, mpi_abort};
-static const sky_comm_device_ops mpi_device_ops = {"MPI", mpi_sum, mpi_start, mpi_wait, mpi_gather};
+static const sky_comm_device_ops mpi_device_ops = {"MPI", mpi_sum, NULL, mpi_start, mpi_wait, mpi_gather};
 
 /* Variables of Open MPI's mpirun, of PMIx (srun --mpi=pmix) and of PMI (srun --mpi=pmi2, MPICH's mpiexec). */
 int sky_comm_mpi_launched(void) { return getenv("OMPI_COMM_WORLD_SIZE") || getenv("PMIX_RANK") || getenv("PMI_RANK"); }

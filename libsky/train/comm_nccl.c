@@ -9,10 +9,23 @@
  * sends 2(R-1)/R of the piece to its neighbours and 3/R of it (double up, single down) to the next hosts, where sending to
  * all owners everywhere would send 2(n-1)/n. Ranks that do not fill hosts in order are taken as those of one host.
  *
- * All work goes to the device's one stream, and exchanges are queued in an order that is the same on all ranks: NCCL
- * deadlocks otherwise. Ranks may differ in when, between sums of statistics, they begin the sum of a bucket
- * (train/buckets.h); so what is begun is carried at the wait, after backward, where it hides behind nothing. What was begun
- * side by side is one sum then: fewer and longer messages. */
+ * Exchanges are queued in an order that is the same on all ranks: NCCL deadlocks otherwise. Ranks may differ in when,
+ * between sums of statistics (nccl_sum), they begin the sum of a bucket (nccl_start, train/buckets.h). But every backward
+ * makes as many sums of statistics as the first one, on every rank: those of batch norm, in the decoder, where backward
+ * begins. So what is begun is carried from the last of these on, and goes over in the order it was begun, beside the rest
+ * of backward; in the first backward, whose number of sums is not known yet, at the wait. There what was begun side by
+ * side is one sum: fewer and longer messages.
+ *
+ * The order that is enforced between the device's work and the lane of these sums:
+ *
+ *   WORK                                              LINK
+ *   sums of statistics (use m->memory), the last
+ *   gradients of a bucket                      ->     follows WORK, as it is when the bucket begins
+ *   the rest of backward                              sum of the bucket (uses m->memory)
+ *   follows LINK, at the wait                  <-     the last bucket
+ *   norm, optimizer; sums of statistics
+ *
+ * so nothing touches a bucket's gradients, or m->memory, from two lanes. */
 #include "base/mem.h"
 #include "tensor/backend.h"
 #include "train/comm.h"
@@ -41,6 +54,9 @@ struct sky_comm_nccl {
     sky_part *give, *take; /* [ranks], of the exchange at hand */
     span *queue;           /* begun */
     size_t queued, room;
+    int open;              /* between nccl_begin and nccl_wait */
+    int64_t stats, last;   /* sums of statistics since nccl_begin; how many there will be, -1: not known */
+    int busy;              /* something was queued on LINK since the last wait */
 };
 
 /* Numbers in the longest slice of a piece of F32. */
@@ -124,19 +140,17 @@ static int down(sky_comm_nccl *m, const span *s, int64_t q, sky_err *e)
     return swap(m, e);
 }
 
-static int nccl_sum(sky_comm *k, void *p, int64_t n, sky_dtype t, sky_err *e)
+static int carry(sky_comm_nccl *m, const span *s, sky_err *e)
 {
-    sky_comm_nccl *m = k->nccl;
-    const span s = {p, n, t};
-    const int64_t size = (int64_t)sky_dtype_size(t), pieces = (n * size + PIECE - 1) / PIECE, last = m->hosts - 1;
-    if (n <= SHORT && n * size * m->ranks <= PIECE)
-        return sum_short(m, p, n, t, e);
+    const int64_t size = (int64_t)sky_dtype_size(s->t), pieces = (s->n * size + PIECE - 1) / PIECE, last = m->hosts - 1;
+    if (s->n <= SHORT && s->n * size * m->ranks <= PIECE)
+        return sum_short(m, s->p, s->n, s->t, e);
     int rc = 0;
     /* A piece is a step later on the next host, and when it is back: both sides of every message count the same piece. */
     for (int64_t step = 0; step <= pieces + 2 * last && !rc; step++) {
-        rc = up(m, &s, step - m->host, e);
+        rc = up(m, s, step - m->host, e);
         if (!rc)
-            rc = down(m, &s, step - 2 * last + m->host - 1, e);
+            rc = down(m, s, step - 2 * last + m->host - 1, e);
     }
     return rc;
 }
@@ -153,31 +167,63 @@ static int joined(span *a, const span *b)
     return 1;
 }
 
+/* ---- when sums are carried --------------------------------------------------------------------------------------- */
+
+static void nccl_begin(sky_comm *k)
+{
+    k->nccl->open = 1;
+    k->nccl->stats = 0;
+}
+
+/* What was begun, behind the work that has been queued, beside what comes. */
+static int carry_begun(sky_comm_nccl *m, sky_err *e)
+{
+    int rc = m->queued ? m->be->follow(m->dev, SKY_LANE_LINK, SKY_LANE_WORK, e) : 0;
+    m->busy |= m->queued != 0;
+    m->be->turn_to(m->dev, SKY_LANE_LINK);
+    for (size_t i = 0; i < m->queued && !rc; i++)
+        rc = carry(m, &m->queue[i], e);
+    m->be->turn_to(m->dev, SKY_LANE_WORK);
+    m->queued = 0;
+    return rc;
+}
+
+static int may_go(const sky_comm_nccl *m) { return m->open && m->stats == m->last; }
+
+static int nccl_sum(sky_comm *k, void *p, int64_t n, sky_dtype t, sky_err *e)
+{
+    sky_comm_nccl *m = k->nccl;
+    if (may_go(m)) /* ranks would queue it in different places among the buckets, and wait for each other for ever */
+        return sky_fail(e, SKY_EUSAGE, "sum over ranks: more than the %lld of the first backward", (long long)m->last);
+    int rc = carry(m, &(span){p, n, t}, e);
+    m->stats++;
+    return !rc && may_go(m) ? carry_begun(m, e) : rc;
+}
+
 static int nccl_start(sky_comm *k, void *p, int64_t n, sky_dtype t, sky_err *e)
 {
     sky_comm_nccl *m = k->nccl;
     const span s = {p, n, t};
-    if (m->queued && joined(&m->queue[m->queued - 1], &s))
+    const int waits_for_all = m->last < 0; /* then all ranks join the same ones */
+    if (waits_for_all && m->queued && joined(&m->queue[m->queued - 1], &s))
         return 0;
-    if (m->queued == m->room) {
-        const size_t room = m->room ? 2 * m->room : 64;
-        span *q = sky_realloc(m->queue, m->room * sizeof *q, room * sizeof *q);
-        if (!q)
-            return sky_fail(e, SKY_ENOMEM, "sum over ranks: out of memory");
-        m->queue = q;
-        m->room = room;
-    }
+    span *q = sky_grow(m->queue, m->queued, &m->room, sizeof *q);
+    if (!q)
+        return sky_fail(e, SKY_ENOMEM, "sum over ranks: out of memory");
+    m->queue = q;
     m->queue[m->queued++] = s;
-    return 0;
+    return may_go(m) ? carry_begun(m, e) : 0;
 }
 
 static int nccl_wait(sky_comm *k, sky_err *e)
 {
     sky_comm_nccl *m = k->nccl;
-    int rc = 0;
-    for (size_t i = 0; i < m->queued && !rc; i++)
-        rc = nccl_sum(k, m->queue[i].p, m->queue[i].n, m->queue[i].t, e);
-    m->queued = 0;
+    int rc = carry_begun(m, e);
+    if (!rc && m->busy)
+        rc = m->be->follow(m->dev, SKY_LANE_WORK, SKY_LANE_LINK, e);
+    if (m->open && m->last < 0)
+        m->last = m->stats;
+    m->open = m->busy = 0;
     return rc;
 }
 
@@ -210,7 +256,7 @@ static int nccl_gather(sky_comm *k, void *p, const int64_t *cut, sky_dtype t, sk
     return rc;
 }
 
-static const sky_comm_device_ops nccl_ops = {"NCCL", nccl_sum, nccl_start, nccl_wait, nccl_gather};
+static const sky_comm_device_ops nccl_ops = {"NCCL", nccl_sum, nccl_begin, nccl_start, nccl_wait, nccl_gather};
 
 /* ---- open, close ------------------------------------------------------------------------------------------------ */
 
@@ -265,7 +311,7 @@ int sky_comm_nccl_join(sky_comm *k, const sky_ctx *c, sky_err *e)
     sky_comm_nccl *m = k->nccl = sky_calloc(1, sizeof *m);
     if (!m)
         return sky_fail(e, SKY_ENOMEM, "ranks: out of memory");
-    *m = (sky_comm_nccl){.rank = k->rank, .ranks = k->ranks, .locals = 1, .be = c->be, .dev = c->dev};
+    *m = (sky_comm_nccl){.rank = k->rank, .ranks = k->ranks, .locals = 1, .last = -1, .be = c->be, .dev = c->dev};
     int rc = place(m, k, e);
     if (!rc)
         rc = make_room(m, e);

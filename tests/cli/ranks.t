@@ -71,6 +71,12 @@ if [ -x "$emulated" ]; then
         [ $status = 0 ] && grep -qE "^$count ranks, .*$([ $count = 1 ] && echo MPI || echo NCCL)\$" out && ! grep -q '^not ok' out && [ "$(grep -c '^ok' out)" = 13 ]
         ok $? "$count ranks with an emulated GPU each, ${layout#* } on a host: the same sums to the bit, through NCCL's interface"
     done
+    # The device's work late, and the lane of the sums late (tests/emulate/cuda_emu.h): a wait that is missing shows.
+    for late in 1 8; do
+        EMU_LAZY=$late ranks 2 240 buckets cuda
+        [ $status = 0 ] && ! grep -q '^not ok' out && [ "$(grep -c '^ok' out)" = 1 ]
+        ok $? "2 ranks, $([ $late = 1 ] && echo the work || echo sums over ranks) as late as possible: gradients in buckets are the same"
+    done
     ranks 2 60 check cuda:1
     [ $status = 2 ] && grep -q "device 'cuda:1' for 2 ranks of one host: with 'cuda' each takes the GPU of its number" out
     ok $? "one GPU for several ranks is an error"

@@ -3,6 +3,7 @@
  *   comm_ring check [DEVICE [LOCALS]]        every call against numbers that each rank works out for itself, to the bit;
  *                                            what is memory of a device is DEVICE's [cpu]; LOCALS: as if hosts had
  *                                            that many ranks
+ *   comm_ring buckets [DEVICE [LOCALS]]      the same of gradients in buckets alone
  *   comm_ring train STATE STEPS MS [R HOW N] pretend training: STEPS steps of MS milliseconds, each with sums of
  *                                            statistics and of gradients in buckets; the step and a weight are kept in
  *                                            the file STATE and continued from there. USR1 to any rank: all stop after
@@ -195,7 +196,20 @@ static void check_broadcast(void)
     report(!strcmp(text, "from the last rank"), "broadcast");
 }
 
-/* Buckets in three backwards: parameters finish in an order that differs between ranks, some are never reported. */
+/* A sum of statistics, as batch norm makes them in backward; t: F64[3]. */
+static int statistics(sky_tensor *t, int which)
+{
+    double s[3];
+    for (int i = 0; i < 3; i++)
+        s[i] = number(k->rank, 100 * which + i);
+    must(c.be->put(c.dev, t, s, &err));
+    must(sky_comm_sum_tensor(k, t, &err));
+    must(c.be->get(c.dev, s, t, &err));
+    return s[0] == sum_f64(100 * which) && s[1] == sum_f64(100 * which + 1) && s[2] == sum_f64(100 * which + 2);
+}
+
+/* Buckets in four backwards: parameters finish in an order that differs between ranks, some are never reported, and so does
+ * where between them the three sums of statistics are. */
 static void check_buckets(void)
 {
     enum { N = 40 };
@@ -205,18 +219,24 @@ static void check_buckets(void)
         size += 64 * (1 + (int64_t)(sky_mix64(7, (uint64_t)i) % 3000));
     }
     float *g = get((size_t)size * sizeof *g), *dev = there(g, size * 4);
-    sky_tensor all = {dev, SKY_F32, 1, {size}};
+    double room[3] = {0};
+    sky_tensor all = {dev, SKY_F32, 1, {size}}, sums_of = {there(room, sizeof room), SKY_F64, 1, {3}};
     sky_buckets *b;
     must(sky_buckets_open(&b, k, dev, size, at, N, 1 << 20, &err));
     int same = sky_buckets_count(b) > 3;
-    for (int step = 0; step < 3; step++) {
+    for (int step = 0; step < 4; step++) {
         for (int64_t i = 0; i < size; i++)
             g[i] = (float)number(k->rank, i + step);
-        must(c.be->put(c.dev, &all, g, &err));
         sky_buckets_begin(b);
-        for (int j = 0; j < N; j++)
+        for (int j = 0, n = 0; j < N; j++) {
+            if (j == k->rank % 5 || j == 6 + k->rank % 4 || j == 12 + 2 * k->rank % 20)
+                same &= statistics(&sums_of, n++);
+            const int i = step == 1 ? (j * 7 + k->rank) % N : N - 1 - j;
+            sky_tensor part = {dev + at[i], SKY_F32, 1, {(i + 1 < N ? at[i + 1] : size) - at[i]}};
+            must(c.be->put(c.dev, &part, g + at[i], &err)); /* as the last operation of backward for it */
             if ((j + k->rank) % 11)
-                must(sky_buckets_done(b, step == 1 ? (j * 7 + k->rank) % N : N - 1 - j, &err));
+                must(sky_buckets_done(b, i, &err));
+        }
         must(sky_buckets_finish(b, &err));
         must(c.be->get(c.dev, g, &all, &err));
         for (int64_t i = 0; i < size; i++)
@@ -224,6 +244,7 @@ static void check_buckets(void)
     }
     sky_buckets_close(b);
     c.be->free(c.dev, dev, (size_t)size * 4);
+    c.be->free(c.dev, sums_of.data, sizeof room);
     sky_free(g);
     report(same, "gradients in buckets");
 }
@@ -329,15 +350,18 @@ int main(int argc, char **argv)
         fprintf(stderr, "comm_ring: %s\n", err.msg);
         return 2;
     }
-    if (argc > 3 && !strcmp(argv[1], "check")) {
+    const int trains = argc >= 5 && !strcmp(argv[1], "train"), buckets = argc > 1 && !strcmp(argv[1], "buckets");
+    if (argc > 3 && !trains) {
         k->locals = atoi(argv[3]);
         k->local = k->rank % k->locals;
     }
-    if (sky_comm_ctx_open(k, &c, argc > 2 && !strcmp(argv[1], "check") ? argv[2] : "cpu", 1, &err))
+    if (sky_comm_ctx_open(k, &c, argc > 2 && !trains ? argv[2] : "cpu", 1, &err))
         sky_comm_abort(k, "comm_ring", err.msg, 2);
     if (k->rank == 0)
         printf("%d ranks, %d on this host, %s\n", k->ranks, k->locals, k->ops ? k->device->name : "alone");
-    const int status = argc >= 5 && !strcmp(argv[1], "train") ? train(argc, argv) : check();
+    if (buckets)
+        check_buckets();
+    const int status = trains ? train(argc, argv) : buckets ? bad != 0 : check();
     sky_comm_close(k);
     sky_ctx_close(&c);
     return status;
