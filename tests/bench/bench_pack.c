@@ -4,6 +4,7 @@
  *
  * Raw: ZSTD_compress2 / ZSTD_decompressDCtx of the same frames in memory (level 3, checksums on), all threads, contexts
  * reused, decompressing into a ring of RING buffers a thread: a reader that hands records on cannot use one hot buffer.
+ * File: the same to and from a file of bare frames, threads, contexts and buffers made from nothing each time, as ours are.
  * Ours: sky_writer into a file, from samples that were made before the clock starts, and sky_reader from that file while
  * the system still has it in memory. Rounds alternate; medians of the paired ratios. Then how much faster THREADS are than
  * one, in wall time, again in turn: raw zstd shows what the machine could give just then. */
@@ -12,6 +13,8 @@
 #include "base/threads.h"
 #include "format/stream.h"
 
+#include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,15 +28,23 @@ typedef struct {
     uint8_t *image, *label;   /* BANDS*PIXELS, PIXELS */
     uint8_t *packed[2];
     size_t n[2];
+    off_t at[2];              /* of its frames in the file of bare frames */
 } tile;
+
+/* What one thread of raw zstd needs. */
+typedef struct {
+    ZSTD_CCtx *c;
+    ZSTD_DCtx *d;
+    uint8_t *ring[RING], *packed; /* packed: one frame, read from the file */
+    unsigned turn;
+} kit;
 
 static tile *tiles;
 static sky_sample *samples;
 static int64_t count;
-static ZSTD_CCtx *cctx[256];
-static ZSTD_DCtx *dctx[256];
-static uint8_t *scratch[256][RING];
-static unsigned turn[256];
+static kit warm[256];
+static int frames;              /* the file of bare frames ... */
+static _Atomic off_t frames_end; /* ... and where its next one goes */
 
 /* Smooth ground with sensor noise of 3 bits: about 2:1 under zstd level 3, like 8-bit aerial pictures. */
 static void make_tile(void *arg, int64_t i, int thread)
@@ -54,21 +65,66 @@ static void make_tile(void *arg, int64_t i, int thread)
         t->packed[f] = sky_alloc(ZSTD_compressBound(f ? PIXELS : BANDS * PIXELS));
 }
 
+static void kit_open(kit *k)
+{
+    k->c = ZSTD_createCCtx();
+    k->d = ZSTD_createDCtx();
+    ZSTD_CCtx_setParameter(k->c, ZSTD_c_compressionLevel, 3);
+    ZSTD_CCtx_setParameter(k->c, ZSTD_c_checksumFlag, 1);
+    for (int i = 0; i < RING; i++)
+        k->ring[i] = sky_alloc(BANDS * PIXELS);
+    k->packed = sky_alloc(ZSTD_compressBound(BANDS * PIXELS));
+}
+
+static void kit_close(kit *k)
+{
+    ZSTD_freeCCtx(k->c);
+    ZSTD_freeDCtx(k->d);
+    for (int i = 0; i < RING; i++)
+        sky_free(k->ring[i]);
+    sky_free(k->packed);
+}
+
 static void raw_pack(void *arg, int64_t i, int thread)
 {
-    (void)arg;
+    kit *k = (kit *)arg + thread;
     tile *t = &tiles[i];
-    t->n[0] = ZSTD_compress2(cctx[thread], t->packed[0], ZSTD_compressBound(BANDS * PIXELS), t->image, BANDS * PIXELS);
-    t->n[1] = ZSTD_compress2(cctx[thread], t->packed[1], ZSTD_compressBound(PIXELS), t->label, PIXELS);
+    t->n[0] = ZSTD_compress2(k->c, t->packed[0], ZSTD_compressBound(BANDS * PIXELS), t->image, BANDS * PIXELS);
+    t->n[1] = ZSTD_compress2(k->c, t->packed[1], ZSTD_compressBound(PIXELS), t->label, PIXELS);
+}
+
+static void unpack(kit *k, const tile *t, int f, const uint8_t *packed)
+{
+    if (ZSTD_decompressDCtx(k->d, k->ring[k->turn++ % RING], BANDS * PIXELS, packed, t->n[f]) != (size_t)(f ? PIXELS : BANDS * PIXELS))
+        abort();
 }
 
 static void raw_unpack(void *arg, int64_t i, int thread)
 {
-    (void)arg;
-    tile *t = &tiles[i];
     for (int f = 0; f < 2; f++)
-        if (ZSTD_decompressDCtx(dctx[thread], scratch[thread][turn[thread]++ % RING], BANDS * PIXELS, t->packed[f], t->n[f]) != (size_t)(f ? PIXELS : BANDS * PIXELS))
+        unpack((kit *)arg + thread, &tiles[i], f, tiles[i].packed[f]);
+}
+
+static void file_pack(void *arg, int64_t i, int thread)
+{
+    tile *t = &tiles[i];
+    raw_pack(arg, i, thread);
+    for (int f = 0; f < 2; f++) {
+        t->at[f] = atomic_fetch_add(&frames_end, (off_t)t->n[f]);
+        if (pwrite(frames, t->packed[f], t->n[f], t->at[f]) != (ssize_t)t->n[f])
             abort();
+    }
+}
+
+static void file_unpack(void *arg, int64_t i, int thread)
+{
+    kit *k = (kit *)arg + thread;
+    const tile *t = &tiles[i];
+    for (int f = 0; f < 2; f++) {
+        if (pread(frames, k->packed, t->n[f], t->at[f]) != (ssize_t)t->n[f])
+            abort();
+        unpack(k, t, f, k->packed);
+    }
 }
 
 static void add(sky_sample *s, const char *name, const uint8_t *p, int ndim)
@@ -149,7 +205,7 @@ static int ascending(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static void report(const char *what, const lap raw[ROUNDS], const lap ours[ROUNDS], double mb)
+static void report(const char *what, const char *yardstick, const lap raw[ROUNDS], const lap ours[ROUNDS], double mb)
 {
     double wall[ROUNDS], cpu[ROUNDS], best_raw = 1e9, best = 1e9, busy = 0;
     for (int i = 0; i < ROUNDS; i++) {
@@ -161,14 +217,35 @@ static void report(const char *what, const lap raw[ROUNDS], const lap ours[ROUND
     }
     qsort(wall, ROUNDS, sizeof *wall, ascending);
     qsort(cpu, ROUNDS, sizeof *cpu, ascending);
-    printf("%-6s raw %7.0f MB per CPU second, ours %7.0f; ours/raw: CPU %.3f, wall %.3f (medians of %d); %.2f cores busy\n", what, mb / best_raw,
-           mb / best, cpu[ROUNDS / 2], wall[ROUNDS / 2], ROUNDS, busy);
+    printf("%-6s %-4s %7.0f MB per CPU second, ours %7.0f; ours/%s: CPU %.3f (%.3f-%.3f), wall %.3f (medians of %d); %.2f cores busy\n", what, yardstick,
+           mb / best_raw, mb / best, yardstick, cpu[ROUNDS / 2], cpu[ROUNDS / 4], cpu[ROUNDS - 1 - ROUNDS / 4], wall[ROUNDS / 2], ROUNDS, busy);
 }
 
 static lap time_raw(sky_pool *pool, void (*fn)(void *, int64_t, int))
 {
     lap t = start();
-    sky_pool_for(pool, count, fn, NULL);
+    sky_pool_for(pool, count, fn, warm);
+    return stop(t);
+}
+
+static lap time_file(const char *path, int threads, int flags, void (*fn)(void *, int64_t, int))
+{
+    kit k[256] = {0};
+    sky_pool *pool;
+    sky_err e;
+    lap t = start();
+    frames = open(path, flags, 0600);
+    frames_end = 0;
+    if (frames < 0 || sky_pool_open(&pool, threads, &e))
+        exit(4);
+    int n = sky_pool_threads(pool);
+    for (int i = 0; i < n; i++)
+        kit_open(&k[i]);
+    sky_pool_for(pool, count, fn, k);
+    for (int i = 0; i < n; i++)
+        kit_close(&k[i]);
+    sky_pool_close(pool);
+    close(frames);
     return stop(t);
 }
 
@@ -219,39 +296,40 @@ int main(int argc, char **argv)
     int threads = argc > 3 ? atoi(argv[3]) : 0;
     sky_pool *pool;
     sky_err e;
-    lap rp[ROUNDS], op[ROUNDS], ru[ROUNDS], ou[ROUNDS];
-    char path[512];
+    lap rp[ROUNDS], fp[ROUNDS], op[ROUNDS], ru[ROUNDS], fu[ROUNDS], ou[ROUNDS];
+    char path[512], bare[520];
     count = (int64_t)(mb * 1e6 / ((BANDS + 1) * PIXELS)) + 1;
     mb = (double)count * (BANDS + 1) * PIXELS / 1e6;
     tiles = sky_calloc((size_t)count, sizeof *tiles);
     samples = sky_calloc((size_t)count, sizeof *samples);
     if (!tiles || !samples || sky_pool_open(&pool, threads, &e))
         return 4;
-    for (int i = 0; i < sky_pool_threads(pool); i++) {
-        cctx[i] = ZSTD_createCCtx();
-        ZSTD_CCtx_setParameter(cctx[i], ZSTD_c_compressionLevel, 3);
-        ZSTD_CCtx_setParameter(cctx[i], ZSTD_c_checksumFlag, 1);
-        dctx[i] = ZSTD_createDCtx();
-        for (int k = 0; k < RING; k++)
-            scratch[i][k] = sky_alloc(BANDS * PIXELS);
-    }
+    for (int i = 0; i < sky_pool_threads(pool); i++)
+        kit_open(&warm[i]);
     sky_pool_for(pool, count, make_tile, NULL);
     snprintf(path, sizeof path, "%s/bench_pack-%ld.sky", dir, (long)getpid());
+    snprintf(bare, sizeof bare, "%s.zst", path);
     for (int i = -1; i < ROUNDS; i++) { /* the first round warms up */
         int k = i < 0 ? 0 : i;
         rp[k] = time_raw(pool, raw_pack);
+        fp[k] = time_file(bare, threads, O_WRONLY | O_CREAT | O_TRUNC, file_pack);
         op[k] = time_pack(path, threads);
         ru[k] = time_raw(pool, raw_unpack);
+        fu[k] = time_file(bare, threads, O_RDONLY, file_unpack);
         ou[k] = time_read(path, threads);
     }
     size_t packed = 0;
     for (int64_t i = 0; i < count; i++)
         packed += tiles[i].n[0] + tiles[i].n[1];
     printf("%lld tiles of %dx%d, %.0f MB, zstd level 3 ratio %.2f, %d threads\n", (long long)count, SIDE, SIDE, mb, mb * 1e6 / (double)packed, sky_pool_threads(pool));
-    report("pack", rp, op, mb);
-    report("read", ru, ou, mb);
+    report("pack", "raw", rp, op, mb);
+    report("pack", "file", fp, op, mb);
+    report("read", "raw", ru, ou, mb);
+    report("read", "file", fu, ou, mb);
+    fflush(stdout);
     if (sky_pool_threads(pool) > 1)
         scaling(pool, path, sky_pool_threads(pool));
     unlink(path);
+    unlink(bare);
     return 0;
 }
