@@ -2,11 +2,7 @@
 # What every tool has in common at the command line: --help and the manual page name the same options, and a tool refuses
 # the common ones that it has no use for.
 set -u
-B=${BUILD:-build}
-T=$(mktemp -d)
-trap 'rm -rf "$T"' EXIT
-n=0
-ok() { n=$((n + 1)); if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; sed 's/^/# /' "$T/err" | head -5; fi; }
+. "$(dirname "$0")/t.sh"
 
 in_help() { "$1" --help | sed -nE 's/^  (-(.), |    )--([a-z0-9-]+) .*/\2 \3/p'; }
 # ".It Fl q , -quiet ; Fl v , -verbose" -> "q quiet", "v verbose"
@@ -50,4 +46,4 @@ done
 "$B/bin/sky-infer" --version >"$T/err"
 grep -qxE 'MPI: not built in|MPI [0-9.]+ \(Open MPI\)' "$T/err"
 ok $? "sky-infer --version says whether MPI was found"
-echo "1..$n"
+end

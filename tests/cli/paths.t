@@ -1,11 +1,7 @@
 #!/bin/bash
 # Where the tools find what ships with them: beside their own folder (wherever that is), in $SKY_DATA, nowhere else here.
 set -u
-B=${BUILD:-build}
-T=$(mktemp -d)
-trap 'rm -rf "$T"' EXIT
-n=0
-ok() { n=$((n + 1)); if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; sed 's/^/# /' "$T/err" | head -5; fi; }
+. "$(dirname "$0")/t.sh"
 mkdir -p "$T/opt/bin" "$T/data"
 cp "$B/bin/sky-ingest" "$T/opt/bin"
 "$T/opt/bin/sky-ingest" -d flood3i -l tests/data/flood3i >"$T/out" 2>"$T/err"
@@ -21,4 +17,4 @@ mkdir "$T/data/datasets"
 sed 's/^dataset: .*/dataset: mine/' "$T/opt/share/skysense/datasets/flood3i.yaml" >"$T/data/datasets/flood3i.yaml"
 SKY_DATA=$T/data "$T/opt/bin/sky-ingest" -d flood3i -l --json tests/data/flood3i >"$T/out" 2>"$T/err" && grep -q '"dataset":"mine"' "$T/out"
 ok $? "SKY_DATA goes first"
-echo "1..$n"
+end

@@ -1,11 +1,7 @@
 #!/usr/bin/env bash
 # sky-infer with a network that sky-train fine-tuned: no prompts, any size of picture, what its weights say is what it does.
 set -u
-B=${BUILD:-build}
-T=$(mktemp -d) || exit 1
-trap 'rm -rf "$T"' EXIT
-n=0
-ok() { n=$((n + 1)); if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; sed 's/^/# /' "$T/err" | tail -5; fi; }
+. "$(dirname "$0")/t.sh"
 if [ ! -x "$B/bin/sky-ingest" ]; then
     echo "1..0 # SKIP sky-ingest is missing"
     exit 0
@@ -94,4 +90,4 @@ ok $? "a run's state is not taken for weights"
 "$B/bin/sky-ingest" -q -d flood3i tests/data/flood3i 2>/dev/null | "$B/bin/sky-infer" -m "$net" >/dev/null 2>"$T/err"
 [ $? = 3 ] && grep -q "field 'hr'" "$T/err"
 ok $? "other bands are an error that names sample and field"
-echo "1..$n"
+end

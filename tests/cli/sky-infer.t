@@ -2,27 +2,9 @@
 # sky-infer from the outside: prompts made and used, both protocols, same bytes whatever threads and batch, streams, wrong
 # arguments and inputs, --keep-going, full disk, closed output, interruption, failing memory.
 set -u
-B=${BUILD:-build}
+. "$(dirname "$0")/t.sh"
 infer=$B/bin/sky-infer
-T=$(mktemp -d)
-trap 'rm -rf "$T"' EXIT
-n=0 bad=0
-ok() { # ok STATUS-OF-TEST NAME
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; bad=1; sed 's/^/# /' "$T/err" 2>/dev/null | head -5; fi
-}
-# run STATUS STDERR-PATTERN NAME ARGS...: exit status and message as wanted; standard output is in $T/out.
-run() {
-    local want=$1 pattern=$2 name=$3 got
-    shift 3
-    "$infer" "$@" >"$T/out" 2>"$T/err" </dev/null
-    got=$?
-    [ "$got" = "$want" ] && { [ -z "$pattern" ] && [ ! -s "$T/err" ] || { [ -n "$pattern" ] && grep -q -- "$pattern" "$T/err"; }; }
-    local rc=$?
-    [ $rc = 0 ] || echo "# status $got, wanted $want, message like '$pattern'"
-    ok $rc "$name"
-}
-same() { [ "$1" = "$2" ]; local rc=$?; [ $rc = 0 ] || printf '# %s\n# %s\n' "$1" "$2"; ok $rc "$3"; }
+tool=("$infer")
 
 # ---- inputs: Flood-3i tiles, generated tiny weights -----------------------------------------------------------------
 "$B/bin/sky-ingest" --dataset flood3i --no-provenance tests/data/flood3i >"$T/q.stream" 2>"$T/err"; ok $? "samples ingested"
@@ -161,5 +143,4 @@ for ((k = 1; k < 20000; k += step)); do
 done
 same "$odd" "" "any allocation may fail: status 4, or the same bytes (up to the ${k}th)"
 
-echo "1..$n"
-exit $bad
+end

@@ -1,30 +1,11 @@
 #!/bin/bash
 # sky-ingest from the outside: every layout and container, wrong arguments, damage, full disk, failing memory.
 set -u
-B=${BUILD:-build}
+. "$(dirname "$0")/t.sh"
 ingest=$B/bin/sky-ingest dump=$B/tests/stream_dump
+tool=("$ingest")
 S=${SKY_SHARED:-../shared}/samples
 F=tests/data/flood3i
-T=$(mktemp -d)
-trap 'rm -rf "$T"' EXIT
-n=0 bad=0
-ok() { # ok STATUS-OF-TEST NAME
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; bad=1; sed 's/^/# /' "$T/err" 2>/dev/null | head -5; fi
-}
-skip() { n=$((n + 1)); echo "ok $n - $2 # SKIP $1"; }
-# run STATUS STDERR-PATTERN NAME ARGS...: exit status and message as wanted; standard output is in $T/out.
-run() {
-    local want=$1 pattern=$2 name=$3 got
-    shift 3
-    "$ingest" "$@" >"$T/out" 2>"$T/err"
-    got=$?
-    [ "$got" = "$want" ] && { [ -z "$pattern" ] && [ ! -s "$T/err" ] || { [ -n "$pattern" ] && grep -q -- "$pattern" "$T/err"; }; }
-    local rc=$?
-    [ $rc = 0 ] || echo "# status $got, wanted $want, message like '$pattern'"
-    ok $rc "$name"
-}
-same() { [ "$1" = "$2" ]; ok $? "$3"; }
 
 # ---- Flood-3i: folders, zips, tar; lists; order ---------------------------------------------------------------
 run 0 "" "flood3i from folders" --dataset flood3i --no-provenance $F
@@ -156,7 +137,7 @@ images_hr/q label U8 1x3 yx 0=1 2=1 5=1" "gives every modality, absent ones as s
     run 3 "2 dates for 3 time steps" "dates that do not fit" -d skysensepp-list "$T/list/dates.json"
     run 3 "broken.json: not valid JSON" "broken JSON" -d skysensepp-list "$T/list/broken.json"
 else
-    skip "no python3" "archives and lists"
+    skip "archives and lists" "no python3"
 fi
 
 # ---- Toulouse and Amazon: real files -------------------------------------------------------------------------------
@@ -180,7 +161,7 @@ if [ -d "$S/amazon" ]; then
     same "$(grep label "$T/amazon" | grep -cv ' crc=[0-9a-f]*\( 1=[0-9]*\)*\( 2=[0-9]*\)*$')" 0 "only classes 1 and 2, from palette pictures"
     same "$("$ingest" -d amazon -l -s train "$S/amazon/training/images" "$S/amazon/training/masks" | wc -l)" 30 "split from the folder's name, folders given one by one"
 else
-    skip "no shared samples" "amazon"
+    skip "amazon" "no shared samples"
 fi
 
 # ---- folder ------------------------------------------------------------------------------------------------------------
@@ -227,7 +208,7 @@ if [ "$(id -u)" != 0 ]; then
     chmod 0 "$T/vals/Images/a_0_0.jpg"
     run 4 "a_0_0.jpg: Permission denied" "a file that may not be read" -d flood3i "$T/vals"
 else
-    skip "running as root" "a file that may not be read"
+    skip "a file that may not be read" "running as root"
 fi
 
 # ---- classes made of stored values: the file's nodata is a stored value and no class -------------------------------
@@ -351,5 +332,4 @@ for ((i = 1; i < 40000; i = i < 60 ? i + 1 : i * 5 / 4)); do
 done
 same $crash 0 "no failing allocation is worse than exit 4"
 [ $fails -gt 40 ]; ok $? "$fails of them were needed"
-echo "1..$n"
-exit $bad
+end

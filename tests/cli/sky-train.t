@@ -4,29 +4,12 @@
 # The shards are tiles of examples/toulouse. SKY_LONG=1: 20 kills instead of 3 (2026-11-26: 20 kills within 60 steps, the weights,
 # state and average the same to the bit; nine minutes on two cores that other work held).
 set -u
+. "$(dirname "$0")/t.sh"
 B=$(cd "${BUILD:-build}" && pwd)
 train=$B/bin/sky-train
+tool=("$train" --threads 1 --no-provenance)
 here=$PWD
 [ -x "$B/bin/sky-ingest" ] || { echo "1..0 # SKIP no sky-ingest in this build"; exit 0; }
-T=$(mktemp -d) || exit 1
-trap 'rm -rf "$T"' EXIT
-n=0 bad=0
-ok() { # ok STATUS-OF-TEST NAME
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; bad=1; sed 's/^/# /' "$T/err" 2>/dev/null | head -8; fi
-}
-# run STATUS STDERR-PATTERN NAME ARGS...: exit status and message as wanted ("": nothing is said); standard output is in out.
-run() {
-    local want=$1 pattern=$2 name=$3 got
-    shift 3
-    "$train" --threads 1 --no-provenance "$@" >"$T/out" 2>"$T/err" </dev/null
-    got=$?
-    [ "$got" = "$want" ] && { [ -z "$pattern" ] && [ ! -s "$T/err" ] || { [ -n "$pattern" ] && grep -q -- "$pattern" "$T/err"; }; }
-    local rc=$?
-    [ $rc = 0 ] || echo "# status $got, wanted $want, message like '$pattern'"
-    ok $rc "$name"
-}
-same() { [ "$1" = "$2" ]; local rc=$?; [ $rc = 0 ] || printf '# %s\n# %s\n' "$1" "$2"; ok $rc "$3"; }
 bits() { cmp -s "$1" "$2"; ok $? "$3"; } # two files are the same
 with() { # with FILE SED-SCRIPT NEW-FILE: a run's file changed
     sed "$2" "$1" >"$3"
@@ -317,5 +300,4 @@ else
     ok 0 "full disk # SKIP no file system may be mounted here"
 fi
 
-echo "1..$n"
-exit $bad
+end
