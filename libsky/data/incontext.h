@@ -41,6 +41,7 @@ typedef struct {
     double half;            /* how often the lower half is hidden [0.3] */
     int any_class;          /* slots for classes that any of the eight samples holds, not only for those that all hold */
     double sparse;          /* how often the annotation is thinned: of each class 1..4 discs stay, their radius up to 4..side, drawn per class [0] */
+    double radiometry;      /* of every HR picture each band gets a gain in 1 +- this and an offset of +- this * 255 [0] */
     uint64_t repeat;        /* items per pair and epoch [2000] */
     const sky_normal *s2_normal, *s1_normal; /* NULL: the released model's */
     const sky_incontext_set *set; /* exceptions */

@@ -3,6 +3,7 @@
 #include "data/incontext_internal.h"
 #include "data/oneshot.h"
 
+#include <math.h>
 #include <string.h>
 
 static const char *const s2_bands[] = {"B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B11", "B12"};
@@ -168,6 +169,17 @@ static int read_hr(sky_planes *out, const sky_incontext *s, const sky_incontext_
     return set && set->hr_raw ? sky_planes_read(out, f, 0, set->hr_band, 3, at, e) : read_rgb(out, s, f, at, e);
 }
 
+/* Another light, haze or season: every band of a picture in 0..255 gets a gain and an offset of its own. */
+static void shift_radiometry(sky_planes *hr, double most, sky_draw *d)
+{
+    const size_t n = (size_t)hr->h * (size_t)hr->w;
+    for (int c = 0; c < hr->c; c++) {
+        const float gain = (float)sky_draw_range(d, 1 - most, 1 + most), offset = (float)(255 * sky_draw_range(d, -most, most));
+        for (float *v = hr->px + (size_t)c * n, *end = v + n; v < end; v++)
+            *v = fminf(fmaxf(*v * gain + offset, 0), 255);
+    }
+}
+
 static int read_label(sky_context_part *p, const uint8_t *whole, const windows *v, sky_err *e)
 {
     for (int64_t i = 0; i < (int64_t)v->lh * v->lw; i++)
@@ -196,6 +208,8 @@ int sky_context_load(sky_context_part *p, const sky_incontext *s, const sky_pair
         rc = read_label(p, whole, &v, e);
     if (!rc && v.h[LAYER_HR])
         rc = read_hr(&p->layer[LAYER_HR], s, set, field_of(s, x, LAYER_HR), v.layer[LAYER_HR], e);
+    if (!rc && v.h[LAYER_HR] && s->o.radiometry > 0 && !(set && set->hr_raw))
+        shift_radiometry(&p->layer[LAYER_HR], s->o.radiometry, d);
     for (int i = LAYER_S2; !rc && i < LAYERS; i++)
         if (field_of(s, x, i))
             rc = read_sentinel(&p->layer[i], s, set, x, i, v.layer[i], d, e);

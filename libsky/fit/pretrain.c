@@ -45,6 +45,7 @@ static int open_source(pretrain *p, source *s, const sky_names *patterns, const 
     o.half = p->r->augment.half_mask;
     o.any_class = p->r->augment.any_class;
     o.sparse = p->r->augment.sparse;
+    o.radiometry = p->r->augment.radiometry;
     o.repeat = (uint64_t)p->r->data.repeat;
     o.set = sky_incontext_published;
     o.nsets = (int)(sizeof sky_incontext_published / sizeof *sky_incontext_published);

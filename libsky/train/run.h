@@ -42,7 +42,7 @@ typedef struct {
     struct { sky_reals mean, std; } normalise[3]; /* hr, s2, s1 */
     struct {
         double flip;                 /* of segmentation; in pretraining a half */
-        double half_mask, sparse;    /* of pretraining */
+        double half_mask, sparse, radiometry; /* of pretraining */
         int any_class;
         int64_t crop, crop_tries; /* of segmentation: side of the crop */
         double class_max;

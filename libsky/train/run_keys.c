@@ -47,6 +47,7 @@ const sky_run_key sky_run_keys[] = {
     REAL("augment.half_mask", augment.half_mask, 0, 1),
     BOOL("augment.any_class", augment.any_class),
     REAL("augment.sparse", augment.sparse, 0, 1),
+    REAL("augment.radiometry", augment.radiometry, 0, 1),
     INT("augment.crop", augment.crop, 1, 65536),
     INT("augment.crop_tries", augment.crop_tries, 1, 1000),
     REAL("augment.class_max", augment.class_max, 0, 1),

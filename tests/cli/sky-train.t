@@ -103,7 +103,7 @@ same "$(ls ev | grep -c tfevents)" 2 "begins no event file"
 # ---- pretraining ----------------------------------------------------------------------------------------------------------
 run 0 "" "pretraining" -o p pre.yaml
 differs() { ! cmp -s "$1" "$2"; ok $? "$3"; }
-for key in 'augment: {sparse: 1}' 'augment: {any_class: true}' 'start: {init: matching}'; do
+for key in 'augment: {sparse: 1}' 'augment: {any_class: true}' 'augment: {radiometry: 0.2}' 'start: {init: matching}'; do
     with pre.yaml "s/^steps: 4/steps: 2\nschedule: {warmup: 1}\n$key/" ours.yaml
     with ours.yaml "/^${key%%:*}:/d" plain.yaml
     rm -rf po pq

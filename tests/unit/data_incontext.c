@@ -350,10 +350,41 @@ static void sparse(void)
     made_close(&m);
 }
 
+/* Red is 50 * class as it is; with a gain and an offset it is elsewhere, and inside 0..255 but for what bicubic resizing overshoots. */
+static void radiometry(void)
+{
+    made m;
+    sky_err e = {0};
+    const sky_roll_opts all = {0};
+    sky_incontext_opts o = options();
+    sky_incontext *s[2] = {0};
+    int on[2] = {0}, total[2] = {0}, lo = 255, hi = 0;
+    int ok = !made_open(&m, NULL, N, N, 1, &all, NULL, &e);
+    for (int k = 0; ok && k < 2; k++) {
+        o.radiometry = k ? 0.2 : 0;
+        ok = !sky_incontext_open(&s[k], m.r, &o, &e);
+        for (int i = 0; ok && i < ITEMS; i++) {
+            sky_incontext_item *it = NULL;
+            ok = !sky_incontext_make(s[k], (uint64_t)i, 0, &it, &e);
+            for (int j = 0; ok && j < PX; j++) {
+                const int red = (int)lrintf((it->hr[3 * j] * 0.229f + 0.485f) * 255);
+                on[k] += abs(red - 50 * ((red + 25) / 50)) <= 5, total[k]++;
+                lo = red < lo ? red : lo, hi = red > hi ? red : hi;
+            }
+            sky_incontext_free(it);
+        }
+    }
+    OK(ok && on[0] > 0.8 * total[0] && on[1] < 0.5 * total[1], "radiometry: %d %% of red where it was made without, %d %% with %s", 100 * on[0] / (total[0] + 1), 100 * on[1] / (total[1] + 1), e.msg);
+    OK(lo >= -64 && hi <= 255 + 64, "red within %d..%d", lo, hi);
+    sky_incontext_close(s[0]), sky_incontext_close(s[1]);
+    made_close(&m);
+}
+
 int main(void)
 {
     deterministic();
     sparse();
+    radiometry();
     labels_on_pixels();
     sentinel();
     windows();
