@@ -231,7 +231,7 @@ check-slurm: setup ## the job scripts under a Slurm started for it (root, packag
 	@BUILD=$(BUILD) prove tests/slurm.sh
 
 demo: setup ## real imagery from files to scores and pictures, with a training on the way, in out/toulouse
-	@$(MAKE) --no-print-directory all $(BUILD)/tests/seed-weights $(BUILD)/tests/class_means
+	@$(MAKE) --no-print-directory all $(BUILD)/tests/class_means
 	@$(MAKE) --no-print-directory -f pipelines/toulouse.mk BUILD=$(BUILD)
 
 # Without the emulated kernels: their switching of stacks takes the sanitizer half an hour.

@@ -1,7 +1,6 @@
-# nano.mk -- a small model, pretrained on QB_1 and QB_2 of examples/toulouse, never on QB_3, and its one-shot scores.
+# nano.mk -- the model of examples/nano: pretrained on QB_1 and QB_2 of examples/toulouse, never on QB_3, and its one-shot scores.
 #
-#   make -f pipelines/nano.mk                (about 80 minutes of one core, at the pace of the first 400
-#                                           steps; nano/pretrain.yaml says how far it gets)
+#   make -f pipelines/nano.mk                (about half an hour on two cores)
 #
 # Label maps are made of the pictures themselves (nano/classes.py), since three scenes of four polygons teach nothing. The
 # polygons are used to look at the result only: QB_2, prompted with QB_1, before and QB_3 after all is decided.
@@ -29,13 +28,18 @@ $(OUT)/maps.done: $(OUT)/scenes.sky pipelines/nano/classes.py
 $(OUT)/train.sky: $(OUT)/maps.done pipelines/nano/classes.yaml
 	$(BIN)/sky-ingest --dataset pipelines/nano/classes.yaml $(OUT)/maps | $(BIN)/sky-tile --size 256 --stride 128 | $(BIN)/sky-pack -o $@
 
-# The run names its shards from where it is started. It goes on where it was stopped.
-$(OUT)/run/last.safetensors: $(OUT)/train.sky pipelines/nano/pretrain.yaml
-	cd $(OUT) && $(abspath $(BIN))/sky-train --out run --resume latest $(TRAIN) $(abspath pipelines/nano/pretrain.yaml)
+# The runs name their files from where they are started. They go on where they were stopped.
+RUN = cd $(OUT) && $(abspath $(BIN))/sky-train --resume latest $(TRAIN)
+
+$(OUT)/dense/last.safetensors: $(OUT)/train.sky pipelines/nano/dense.yaml
+	$(RUN) --out dense $(abspath pipelines/nano/dense.yaml)
+
+$(OUT)/run/last.safetensors: $(OUT)/dense/last.safetensors pipelines/nano/sparse.yaml
+	$(RUN) --out run $(abspath pipelines/nano/sparse.yaml)
 
 $(OUT)/pred-%.sky: $(OUT)/run/last.safetensors $(OUT)/scenes.sky
 	printf '$*\tQB_1\t*\n' > $(OUT)/prompt-$*.tsv
-	$(BIN)/sky-infer -m $< --size 256 --prompts $(OUT)/prompt-$*.tsv $(OUT)/scenes.sky | $(BIN)/sky-pack -o $@
+	$(BIN)/sky-infer -m $< --size 384 --slots 4 --prompts $(OUT)/prompt-$*.tsv $(OUT)/scenes.sky | $(BIN)/sky-pack -o $@
 
 $(OUT)/labels-QB_2.sky: SPLIT = val
 $(OUT)/labels-QB_3.sky: SPLIT = test

@@ -8,7 +8,7 @@ hr, [bands, rows, columns], blue first).
 
 Masked semantic learning needs pictures in which every pixel belongs to some class; which classes they are does not matter,
 since each picture is learned with other names for them. Here a class is a cluster (k-means, k-means++ start, fixed seed)
-over all scenes together of one of three things: the logarithms of red, green and blue averaged over 5 x 5 pixels; their means and
+over all scenes together of one of three things: the logarithms of green, red and near infrared averaged over 5 x 5 pixels; their means and
 their spreads over 9 x 9; all of that. Each is cut into 2, 3 and 4 clusters, smoothed by the most frequent one of 7 x 7,
 which makes nine label maps of a scene. OUT_DIR/lab/NAME-MAP.png gets them, with values of its own for every map, so that no two
 maps share a class, and OUT_DIR/img/NAME-MAP.tif a link to the scene's picture. Needs numpy.
@@ -30,7 +30,7 @@ def box_mean(x, r):
 
 def features(x):
     """[bands, rows, columns], blue first -> three of [pixels, features]"""
-    x = np.log(np.maximum(x[:3].astype(np.float64), 1))
+    x = np.log(np.maximum(x[1:4].astype(np.float64), 1))
     near, mean = box_mean(x, 2), box_mean(x, 4)
     spread = np.sqrt(np.maximum(box_mean(x * x, 4) - mean * mean, 0))
     kinds = [near], [mean, spread], [near, mean, spread]
