@@ -113,7 +113,7 @@ said=$(plan RUN=pretrain-small DATASET=toulouse DATA=examples/toulouse)
 [[ $said == *sky-ingest*pretrain-small.yaml* && $said != *"ln -s"* ]]
 ok $? "a run that begins with nothing wants no weights"
 said=$(plan DATA="$T/list.json" WEIGHTS="$T/start.safetensors" PART=2/3)
-[[ $said == *--part\ 2/3*shards/train-2of3-%05d.sky*"ln -sfn $T/start.safetensors $T/plan/skysense.safetensors"*sky-train*pretrain.yaml* ]]
+[[ $said == *"ln -sfn $T/start.safetensors $T/plan/skysense.safetensors"*--part\ 2/3*shards/train-2of3-%05d.sky*sky-train*pretrain.yaml* ]]
 ok $? "one that begins with weights gets them, and one part of the samples"
 said=$(plan DATA="$T/list.json" WEIGHTS="$T/start.safetensors" SHARDS=)
 [[ $said == *"ln -sfn"*sky-train* && $said != *sky-ingest* ]]
