@@ -9,23 +9,54 @@ typedef struct {
     uint64_t outer, run, step;
 } runs;
 
-static int is_hole(double v, const json_t *nodata) { return !isfinite(v) || (json_is_number(nodata) && v == json_number_value(nodata)); }
+enum { CHUNK = 512 };
+
+/* Values from..from+n-1: the common types by loops of their own; a call and a switch per value were half of the time of
+ * --verify. */
+static void load(double v[CHUNK], const sky_field *f, uint64_t from, uint64_t n)
+{
+#define LOAD(type) for (uint64_t i = 0; i < n; i++) v[i] = (double)((const type *)f->data)[from + i]; break
+    switch (f->dtype) {
+    case SKY_U8: LOAD(uint8_t);
+    case SKY_U16: LOAD(uint16_t);
+    case SKY_I16: LOAD(int16_t);
+    case SKY_F32: LOAD(float);
+    default:
+        for (uint64_t i = 0; i < n; i++)
+            v[i] = sky_load_f64(f->data, f->dtype, from + i);
+    }
+#undef LOAD
+}
+
+/* Drops what is not finite or nodata (a NaN: there is none); how many values are left. */
+static uint64_t without_holes(double v[CHUNK], uint64_t n, double nodata)
+{
+    uint64_t m = 0;
+    for (uint64_t i = 0; i < n; i++) {
+        v[m] = v[i];
+        m += isfinite(v[i]) && v[i] != nodata;
+    }
+    return m;
+}
 
 static sky_band_stat one_band(const sky_field *f, const runs *r, uint64_t c)
 {
-    const json_t *nodata = json_object_get(f->meta, "nodata");
+    const json_t *j = json_object_get(f->meta, "nodata");
+    const double nodata = json_is_number(j) ? json_number_value(j) : NAN;
     sky_band_stat s = {0};
-    double sum = 0;
+    double v[CHUNK], sum = 0;
     for (int pass = 0; pass < 2; pass++) {
         for (uint64_t o = 0; o < r->outer; o++)
-            for (uint64_t i = 0; i < r->run; i++) {
-                const double v = sky_load_f64(f->data, f->dtype, o * r->step + c * r->run + i);
-                if (is_hole(v, nodata))
-                    continue;
-                if (pass)
-                    s.m2 += (v - s.mean) * (v - s.mean);
-                else
-                    sum += v, s.n++;
+            for (uint64_t at = 0; at < r->run; at += CHUNK) {
+                uint64_t n = r->run - at < CHUNK ? r->run - at : CHUNK;
+                load(v, f, o * r->step + c * r->run + at, n);
+                n = without_holes(v, n, nodata);
+                for (uint64_t i = 0; i < n; i++)
+                    if (pass)
+                        s.m2 += (v[i] - s.mean) * (v[i] - s.mean);
+                    else
+                        sum += v[i];
+                s.n += pass ? 0 : n;
             }
         if (!pass && s.n)
             s.mean = sum / (double)s.n;
