@@ -49,9 +49,11 @@ void sky_incontext_thin(uint8_t *to, const uint8_t *label, const uint8_t *mask, 
     memset(to, 0, (size_t)h * (size_t)w);
     count_shown(count, &t);
     for (int slot = 1; slot < 256; slot++) {
+        if (!count[slot])
+            continue;
         /* Of each class its own: polygons of one class are a hundred times those of another. */
-        const int most = count[slot] ? (int)(4 * pow(w / 4.0, sky_draw_range(d, 0, 1))) : 0;
-        for (int n = count[slot] ? 1 + (int)sky_draw_below(d, PATCHES) : 0; n > 0; n--) {
+        const int most = (int)(4 * pow(w / 4.0, sky_draw_range(d, 0, 1)));
+        for (int n = 1 + (int)sky_draw_below(d, PATCHES); n > 0; n--) {
             const int64_t at = nth_shown(&t, slot, (int64_t)sky_draw_below(d, (uint64_t)count[slot]));
             keep_disc(&t, slot, (int)(at / w), (int)(at % w), 2 + (int)sky_draw_below(d, (uint64_t)most - 1));
         }

@@ -25,7 +25,7 @@
  *                                Kolter, Mimetic Initialization of Self-Attention Layers, 2023)
  *
  * So each global attention starts as a mean over the tokens that look alike (queries equal keys), and passes on their
- * annotation as the decoder reads it elsewhere (values are the tokens). pipelines/nano/pretrain.yaml has what it changes.
+ * annotation as the decoder reads it elsewhere (values are the tokens). examples/nano/README.md has what it changes.
  *
  * The original's "truncated normal" is cut at +-2, a hundred deviations: it is the normal distribution. Its Swin backbone
  * is always loaded and names no values of its own; it gets those of the other transformers, as Swin V2 was published. */
