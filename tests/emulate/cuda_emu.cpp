@@ -268,7 +268,7 @@ static void main_stack(const void **bottom, size_t *size)
 }
 #endif
 
-static int nth(int k) { return emu_order ? threads - 1 - k : k; }
+static int nth(int k, int n) { return emu_order ? n - 1 - k : k; }
 
 static void enter(int i)
 {
@@ -287,12 +287,12 @@ static void fiber_main(void)
         (*running)();
         fibers[current].state = ENDED;
         int mine = fibers[current].stack;
-        while (k < threads && fibers[nth(k)].state != NOT_STARTED)
+        while (k < threads && fibers[nth(k, threads)].state != NOT_STARTED)
             k++;
         if (k == threads)
             break;
-        fibers[nth(k)].stack = mine;
-        enter(nth(k));
+        fibers[nth(k, threads)].stack = mine;
+        enter(nth(k, threads));
     }
 #if defined __SANITIZE_ADDRESS__
     const void *bottom;
@@ -368,11 +368,28 @@ void mma_bf16(float c[4], const uint32_t a[4], const uint32_t b[2])
     }
 }
 
+void emu_load_matrices(uint32_t r[4], const uint16_t *row, bool turned)
+{
+    if ((uintptr_t)row % 16)
+        die("a row of a matrix is not aligned");
+    emu_exchange(EMU_MATRICES, row, 16, 0);
+    int g = emu_lane() / 4, t = 2 * (emu_lane() % 4);
+    for (int m = 0; m < 4; m++) {
+        uint32_t pair[2];
+        for (int i = 0; i < 2; i++)
+            pair[i] = ((const uint16_t *)emu_given(8 * m + (turned ? t + i : g)))[turned ? g : t + i];
+        r[m] = pair[0] | pair[1] << 16;
+    }
+}
+
 void async_copy16(void *shared, const void *global)
 {
     if ((uintptr_t)shared % 16 || (uintptr_t)global % 16)
         die("an asynchronous copy of 16 bytes is not aligned");
-    fibers[current].copies.push_back({shared, global});
+    if (emu_order) /* it may land at once, or as late as the wait for it */
+        memcpy(shared, global, 16);
+    else
+        fibers[current].copies.push_back({shared, global});
 }
 void async_commit(void) { fibers[current].copies.push_back({NULL, NULL}); }
 void emu_async_wait(unsigned left)
@@ -391,29 +408,25 @@ void emu_async_wait(unsigned left)
     }
 }
 
-/* Lanes of one warp that all wait in the same exchange go on. */
-static int release_warps(void)
+/* Lanes of the warp from thread w on that all wait in the same exchange go on. */
+static int release_warp(int w)
 {
-    int released = 0;
-    for (int w = 0; w < threads; w += 32) {
-        int n = threads - w < 32 ? threads - w : 32, waiting = 0, ended = 0, kinds = 0;
-        for (int i = w; i < w + n; i++) {
-            waiting += fibers[i].state == AT_EXCHANGE;
-            ended += fibers[i].state == ENDED;
-            if (fibers[i].state == AT_EXCHANGE)
-                kinds |= 1 << fibers[i].kind;
-        }
-        if (waiting && ended)
-            die("a lane ended while its warp exchanges values");
-        if (waiting < n)
-            continue;
-        if (kinds & (kinds - 1))
-            die("lanes of a warp wait in different operations");
-        for (int i = w; i < w + n; i++)
-            fibers[i].state = RUNS;
-        released = 1;
+    int n = threads - w < 32 ? threads - w : 32, waiting = 0, ended = 0, kinds = 0;
+    for (int i = w; i < w + n; i++) {
+        waiting += fibers[i].state == AT_EXCHANGE;
+        ended += fibers[i].state == ENDED;
+        if (fibers[i].state == AT_EXCHANGE)
+            kinds |= 1 << fibers[i].kind;
     }
-    return released;
+    if (waiting && ended)
+        die("a lane ended while its warp exchanges values");
+    if (waiting < n)
+        return 0;
+    if (kinds & (kinds - 1))
+        die("lanes of a warp wait in different operations");
+    for (int i = w; i < w + n; i++)
+        fibers[i].state = RUNS;
+    return 1;
 }
 
 static int release_block(void)
@@ -438,6 +451,25 @@ static void start(int i, int stack)
     begin(&f->at, stacks + (size_t)stack * STACK, STACK, fiber_main);
 }
 
+/* A warp runs as far as it gets without the others: a barrier that is missing leaves them far behind. Returns whether any of
+ * its threads ran. */
+static int run_warp(int w, int *used)
+{
+    int ran = 0, n = threads - w < 32 ? threads - w : 32;
+    do {
+        for (int k = 0; k < n; k++) {
+            int i = w + nth(k, n);
+            if (fibers[i].state == NOT_STARTED)
+                start(i, (*used)++);
+            else if (fibers[i].state != RUNS)
+                continue;
+            switch_to(i);
+            ran = 1;
+        }
+    } while (release_warp(w));
+    return ran;
+}
+
 static void run_block(void)
 {
     int used = 0;
@@ -449,24 +481,14 @@ static void run_block(void)
         f->index = dim3((unsigned)i % blockDim.x, (unsigned)i / blockDim.x % blockDim.y, (unsigned)i / blockDim.x / blockDim.y);
     }
     for (;;) {
-        int ran = 0, left = 0;
-        for (int k = 0; k < threads; k++) {
-            int i = nth(k);
-            if (fibers[i].state == NOT_STARTED)
-                start(i, used++);
-            else if (fibers[i].state != RUNS) {
-                left += fibers[i].state != ENDED;
-                continue;
-            }
-            switch_to(i);
-            ran = 1;
-            left += fibers[i].state != ENDED;
-        }
-        if (!left)
+        int ran = 0, ended = 0;
+        for (int k = 0, warps = (threads + 31) / 32; k < warps; k++)
+            ran |= run_warp(32 * nth(k, warps), &used);
+        for (int i = 0; i < threads; i++)
+            ended += fibers[i].state == ENDED;
+        if (ended == threads)
             return;
-        int released = release_warps();
-        released |= release_block();
-        if (!ran && !released)
+        if (!release_block() && !ran)
             die("threads wait for each other for ever");
     }
 }

@@ -2,9 +2,10 @@
  * their synchronisation are tested where there is no GPU. Included by kernels/machine.cuh instead of the real headers.
  *
  * Blocks run one after the other. The threads of a block are fibers: each runs until it must wait (block barrier, or an
- * exchange within its warp), then the next one runs. Because a thread runs far ahead of its neighbours, a missing barrier
- * gives wrong numbers; running threads and blocks in descending order too (emu_order) catches those where the ascending
- * order happens to be right. Stricter than the machine: a thread that ends while others wait for it, lanes of a warp that
+ * exchange within its warp), then the next one of its warp runs; a warp goes on until all its threads wait for the block.
+ * Because it runs far ahead of its neighbours, a missing barrier gives wrong numbers; running threads, warps and blocks in
+ * descending order too (emu_order), with asynchronous copies that land at once instead of as late as possible, catches
+ * those where the ascending order happens to be right. Stricter than the machine: a thread that ends while others wait for it, lanes of a warp that
  * wait in different operations, a pointer argument that is not device memory, and host code that touches device memory
  * end the program. It says nothing about speed, about memory ordering without a barrier, or about rounding of fused
  * multiply-adds.
@@ -116,7 +117,7 @@ template <class K, class... A> void emu_launch(K kernel, dim3 grid, dim3 block, 
 /* ---- within a block */
 void __syncthreads(void);
 /* Give `bytes` to the warp, wait for all its lanes, return what lane `from` gave. kind: which operation this is. */
-enum { EMU_SHUFFLE, EMU_SYNC, EMU_MMA };
+enum { EMU_SHUFFLE, EMU_SYNC, EMU_MMA, EMU_MATRICES };
 const void *emu_exchange(int kind, const void *give, size_t bytes, int from);
 const void *emu_given(int lane); /* after an exchange, until the next: what another lane gave */
 int emu_lane(void);
@@ -163,6 +164,8 @@ static inline uint32_t bf16_pair(float low, float high) { return emu_bf16(low) |
 
 /* As the comments in kernels/machine.cuh say; copies happen at the wait and not before. */
 void mma_bf16(float c[4], const uint32_t a[4], const uint32_t b[2]);
+void emu_load_matrices(uint32_t r[4], const uint16_t *row, bool turned);
+template <bool TURNED> void load_matrices(uint32_t r[4], const uint16_t *row) { emu_load_matrices(r, row, TURNED); }
 void async_copy16(void *shared, const void *global);
 void async_commit(void);
 void emu_async_wait(unsigned left);
