@@ -1,7 +1,7 @@
 /* attention.cu -- softmax(q k^T / sqrt(D)) v over whole sequences, streamed: no L x L matrix.
  *
  *   v1 attention_rows   F32, any head width: T lanes hold a query row, keys and values pass through shared memory
- *   v2 attention_mma    BF16 tensor cores (mma.sync), head widths 16, 32, 64: q, k, v^T are rounded and laid out per head
+ *   v2 attention_mma    BF16 tensor cores (mma.sync), head widths 16, 32, 64: q, k, v are rounded and laid out per head
  *                       first, so that every tile of keys is a copy of whole 16-byte pieces; two tiles under way
  *   v3 attention_short  sequences of up to 8 tokens, widths 16 to 128: all of a head in registers of D/4 lanes, F32
  * v2 for BF16 products, v3 for short sequences in either type (the sums are too short to gain from tensor cores), v1 for
@@ -9,24 +9,14 @@
  * Bounds (computed for H100 SXM, not measured): v2 is bound by exponentials, 16 per cycle and multiprocessor: 65 536 tokens
  * x 16 heads of width 16 take 6.9e10 of them, 18.5 ms; 8192 x 16 x 32: 0.29 ms. v3 is bound by memory: 16 bytes per element
  * of the result. v1: 4*B*heads*L*L*D F32 operations, 74 ms for the first shape. */
-#include "common.cuh"
-
-struct shape {
-    int64_t B, L;
-    int heads, D;
-};
-static shape shape_of(const sky_tensor *qkv)
-{
-    const int64_t *s = qkv->shape;
-    return shape{s[0], s[1], static_cast<int>(s[3]), static_cast<int>(s[4])};
-}
+#include "attention.cuh"
 
 /* ---- v1 ------------------------------------------------------------------------------------------------------------- */
 
 enum { TILE = 16, THREADS = 256 };
 
 /* T lanes per query row, lane part p holding elements p*E .. p*E+E-1 (those below D). */
-template <int T, int E> static __global__ void attention_rows(float *y, float *lse, const float *qkv, shape o, int64_t row_blocks)
+template <int T, int E> static __global__ void attention_rows(float *y, float *lse, const float *qkv, attention_shape o, int64_t row_blocks)
 {
     SKY_DYNAMIC_SHARED(float, keys); /* [TILE][T*E], then values */
     const int W = T * E, part = threadIdx.x % T;
@@ -82,7 +72,7 @@ template <int T, int E> static __global__ void attention_rows(float *y, float *l
         lse[head * o.L + row] = top * 0.693147180559945309f + logf(sum);
 }
 
-template <int T, int E> static int rows(sky_dev *d, float *y, float *lse, const float *qkv, const shape &o, sky_err *e)
+template <int T, int E> static int rows(sky_dev *d, float *y, float *lse, const float *qkv, const attention_shape &o, sky_err *e)
 {
     int64_t row_blocks = sky_blocks(o.L, THREADS / T);
     auto k = attention_rows<T, E>;
@@ -92,42 +82,23 @@ template <int T, int E> static int rows(sky_dev *d, float *y, float *lse, const 
 
 /* ---- v2 ------------------------------------------------------------------------------------------------------------- */
 
-enum { KEYS = 64 }; /* of a tile */
-
-/* q, k [head][Lp][D] and v^T [head][D][Lp] in BF16, zero beyond L; two elements per thread. */
-static int pack(sky_dev *d, uint32_t *q, uint32_t *k, uint32_t *v, const float *qkv, const shape &o, int64_t Lp, sky_err *e)
+/* Scores of keys from `left` on, which do not exist, count for nothing. */
+template <int M> static __device__ inline void hide(float s[M][ATTENTION_TILE / 8][4], int left)
 {
-    int64_t half = o.D / 2, token = 3 * static_cast<int64_t>(o.heads) * o.D;
-    int rc = each(d, o.B * o.heads * Lp * half, "attention", e, [=] __device__(int64_t i) {
-        int64_t head = i, c = 2 * divide(&head, half), t = divide(&head, Lp), b = head / o.heads;
-        const float *p = qkv + (b * o.L + t) * token + head % o.heads * o.D + c;
-        q[i] = t < o.L ? bf16_pair(p[0], p[1]) : 0;
-        k[i] = t < o.L ? bf16_pair(p[o.heads * o.D], p[o.heads * o.D + 1]) : 0;
-    });
-    return rc ? rc : each(d, o.B * o.heads * o.D * (Lp / 2), "attention", e, [=] __device__(int64_t i) {
-        int64_t head = i, t = 2 * divide(&head, Lp / 2), c = divide(&head, o.D), b = head / o.heads;
-        const float *p = qkv + (b * o.L + t) * token + (2 * o.heads + head % o.heads) * o.D + c;
-        v[i] = bf16_pair(t < o.L ? p[0] : 0.0f, t + 1 < o.L ? p[token] : 0.0f);
-    });
+    int t = 2 * (threadIdx.x % 4);
+#pragma unroll
+    for (int m = 0; m < M; m++)
+#pragma unroll
+        for (int j = 0; j < ATTENTION_TILE / 8; j++)
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                s[m][j][i] = 8 * j + t + i % 2 < left ? s[m][j][i] : -INFINITY;
 }
 
-/* A tile of keys and values under way to shared memory. */
-template <int D> static __device__ inline void fetch(uint16_t *keys, uint16_t *values, const uint16_t *k, const uint16_t *v, int64_t first, int64_t Lp)
+/* Four warps, each with 16*M query rows. */
+template <int D, int M> static __global__ void attention_mma(float *y, float *lse, const uint16_t *q, const uint16_t *k, const uint16_t *v, attention_shape o, int64_t Lp, int64_t row_blocks)
 {
-    for (int i = threadIdx.x; i < KEYS * D / 8; i += 128) {
-        async_copy16(keys + i / (D / 8) * (D + 8) + i % (D / 8) * 8, k + first * D + i * 8);
-        async_copy16(values + i / (KEYS / 8) * (KEYS + 8) + i % (KEYS / 8) * 8, v + i / (KEYS / 8) * Lp + first + i % (KEYS / 8) * 8);
-    }
-    async_commit();
-}
-
-static __device__ inline uint32_t pair_at(const uint16_t *p) { return *reinterpret_cast<const uint32_t *>(p); }
-
-/* Four warps, each with 16*M query rows; rows of a tile in shared memory are 16 bytes longer than they are wide, which puts
- * the eight rows that a fragment touches into different banks. */
-template <int D, int M> static __global__ void attention_mma(float *y, float *lse, const uint16_t *q, const uint16_t *k, const uint16_t *v, shape o, int64_t Lp, int64_t row_blocks)
-{
-    __shared__ __align__(16) uint16_t keys[2][KEYS * (D + 8)], values[2][D * (KEYS + 8)];
+    __shared__ __align__(16) uint16_t keys[2][TILE_ELEMENTS<D>], values[2][TILE_ELEMENTS<D>];
     int lane = threadIdx.x % 32, g = lane / 4, t = 2 * (lane % 4);
     int64_t head = blockIdx.x / row_blocks, row0 = (blockIdx.x % row_blocks * 4 + threadIdx.x / 32) * 16 * M;
     q += head * Lp * D, k += head * Lp * D, v += head * Lp * D;
@@ -137,81 +108,79 @@ template <int D, int M> static __global__ void attention_mma(float *y, float *ls
 #pragma unroll
     for (int m = 0; m < M; m++) {
         top[m][0] = top[m][1] = -INFINITY;
-#pragma unroll
-        for (int c = 0; c < D / 16; c++)
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-                int64_t r = row0 + 16 * m + g + i % 2 * 8;
-                a[m][c][i] = r < Lp ? pair_at(q + r * D + 16 * c + t + i / 2 * 8) : 0;
-            }
+        own_rows<D>(a[m], q, row0 + 16 * m, Lp);
     }
-    int64_t tiles = Lp / KEYS;
-    fetch<D>(keys[0], values[0], k, v, 0, Lp);
+    int64_t tiles = Lp / ATTENTION_TILE;
+    fetch_tile<D>(keys[0], k);
+    fetch_tile<D>(values[0], v);
+    async_commit();
     for (int64_t n = 0; n < tiles; n++) {
         if (n + 1 < tiles) {
-            fetch<D>(keys[(n + 1) % 2], values[(n + 1) % 2], k, v, (n + 1) * KEYS, Lp);
+            fetch_tile<D>(keys[(n + 1) % 2], k + (n + 1) * ATTENTION_TILE * D);
+            fetch_tile<D>(values[(n + 1) % 2], v + (n + 1) * ATTENTION_TILE * D);
+            async_commit();
             async_wait<1>();
         } else {
             async_wait<0>();
         }
         __syncthreads();
-        const uint16_t *kt = keys[n % 2], *vt = values[n % 2];
-        float s[M][KEYS / 8][4] = {};
+        float s[M][ATTENTION_TILE / 8][4] = {};
 #pragma unroll
-        for (int j = 0; j < KEYS / 8; j++)
+        for (int j = 0; j < ATTENTION_TILE / 16; j++)
 #pragma unroll
             for (int c = 0; c < D / 16; c++) {
-                const uint16_t *p = kt + (8 * j + g) * (D + 8) + 16 * c + t;
-                uint32_t b[2] = {pair_at(p), pair_at(p + 8)};
+                uint32_t b[4];
+                tile_across<D>(b, keys[n % 2], 16 * j, 16 * c);
 #pragma unroll
-                for (int m = 0; m < M; m++)
-                    mma_bf16(s[m][j], a[m][c], b);
+                for (int m = 0; m < M; m++) {
+                    mma_bf16(s[m][2 * j], a[m][c], b);
+                    mma_bf16(s[m][2 * j + 1], a[m][c], b + 2);
+                }
             }
-        int64_t left = o.L - n * KEYS; /* keys of this tile that exist */
+        if (n + 1 == tiles)
+            hide<M>(s, static_cast<int>(o.L - n * ATTENTION_TILE));
 #pragma unroll
         for (int m = 0; m < M; m++) {
-            float high[2] = {top[m][0], top[m][1]};
+            float high[2] = {top[m][0], top[m][1]}; /* of the scores before the scale */
 #pragma unroll
-            for (int j = 0; j < KEYS / 8; j++)
+            for (int j = 0; j < ATTENTION_TILE / 8; j++)
 #pragma unroll
-                for (int i = 0; i < 4; i++) {
-                    s[m][j][i] = left >= KEYS || 8 * j + t + i % 2 < left ? s[m][j][i] * scale : -INFINITY;
+                for (int i = 0; i < 4; i++)
                     high[i / 2] = fmaxf(high[i / 2], s[m][j][i]);
-                }
 #pragma unroll
             for (int r = 0; r < 2; r++) {
                 high[r] = fmaxf(high[r], __shfl_xor_sync(~0u, high[r], 1));
                 high[r] = fmaxf(high[r], __shfl_xor_sync(~0u, high[r], 2));
-                float shrink = exp2_fast(top[m][r] - high[r]);
-                top[m][r] = high[r];
+                float shrink = exp2_fast((top[m][r] - high[r]) * scale);
+                top[m][r] = high[r], high[r] *= scale;
                 sum[m][r] *= shrink;
 #pragma unroll
                 for (int c = 0; c < D / 8; c++)
                     acc[m][c][2 * r] *= shrink, acc[m][c][2 * r + 1] *= shrink;
             }
 #pragma unroll
-            for (int j = 0; j < KEYS / 8; j++)
+            for (int j = 0; j < ATTENTION_TILE / 8; j++)
 #pragma unroll
                 for (int i = 0; i < 4; i++) {
-                    s[m][j][i] = exp2_fast(s[m][j][i] - high[i / 2]);
+                    s[m][j][i] = exp2_fast(fmaf(s[m][j][i], scale, -high[i / 2]));
                     sum[m][i / 2] += s[m][j][i];
                 }
         }
 #pragma unroll
-        for (int j = 0; j < KEYS / 16; j++) {
+        for (int j = 0; j < ATTENTION_TILE / 16; j++) {
             uint32_t p[M][4];
 #pragma unroll
             for (int m = 0; m < M; m++)
+                as_left(p[m], s[m] + 2 * j);
 #pragma unroll
-                for (int i = 0; i < 4; i++)
-                    p[m][i] = bf16_pair(s[m][2 * j + i / 2][i % 2 * 2], s[m][2 * j + i / 2][i % 2 * 2 + 1]);
+            for (int c = 0; c < D / 16; c++) {
+                uint32_t b[4];
+                tile_along<D>(b, values[n % 2], 16 * j, 16 * c);
 #pragma unroll
-            for (int c = 0; c < D / 8; c++) {
-                const uint16_t *w = vt + (8 * c + g) * (KEYS + 8) + 16 * j + t;
-                uint32_t b[2] = {pair_at(w), pair_at(w + 8)};
-#pragma unroll
-                for (int m = 0; m < M; m++)
-                    mma_bf16(acc[m][c], p[m], b);
+                for (int m = 0; m < M; m++) {
+                    mma_bf16(acc[m][2 * c], p[m], b);
+                    mma_bf16(acc[m][2 * c + 1], p[m], b + 2);
+                }
             }
         }
         __syncthreads(); /* before the next fetch writes where this tile was */
@@ -231,29 +200,29 @@ template <int D, int M> static __global__ void attention_mma(float *y, float *ls
             for (int c = 0; c < D / 8; c++)
                 *reinterpret_cast<float2 *>(to + 8 * c) = make_float2(acc[m][c][2 * r] / all, acc[m][c][2 * r + 1] / all);
             if (lse && t == 0)
-                lse[head * o.L + row] = top[m][r] * 0.693147180559945309f + logf(all);
+                lse[head * o.L + row] = top[m][r] * scale * 0.693147180559945309f + logf(all);
         }
 }
 
-template <int D, int M> static int tensor_cores(sky_dev *d, float *y, float *lse, const float *qkv, const shape &o, sky_err *e)
+template <int D, int M> static int tensor_cores(sky_dev *d, float *y, float *lse, const float *qkv, const attention_shape &o, sky_err *e)
 {
-    int64_t Lp = (o.L + KEYS - 1) / KEYS * KEYS, n = o.B * o.heads * Lp * D, row_blocks = sky_blocks(o.L, 64 * M);
-    uint16_t *q = static_cast<uint16_t *>(sky_cuda_scratch(d, static_cast<size_t>(n) * 3 * sizeof *q, "attention", e)), *k = q + n, *v = k + n;
+    int64_t Lp = attention_padded(o.L), n = o.B * o.heads * Lp * D, row_blocks = sky_blocks(o.L, 16 * M * ATTENTION_WARPS);
+    uint16_t *q = static_cast<uint16_t *>(sky_cuda_scratch(d, static_cast<size_t>(n) * 3 * sizeof *q, "attention", e));
     if (!q)
         return e->code;
-    int rc = pack(d, reinterpret_cast<uint32_t *>(q), reinterpret_cast<uint32_t *>(k), reinterpret_cast<uint32_t *>(v), qkv, o, Lp, e);
+    const uint16_t *k = q + n, *v = k + n;
+    int rc = pack_heads(d, q, qkv, 3, o, Lp, "attention", e);
     if (rc)
         return rc;
     auto kernel = attention_mma<D, M>;
-    SKY_LAUNCH(kernel, dim3(static_cast<unsigned>(o.B * o.heads * row_blocks)), dim3(128), 0, d->stream, y, lse, const_cast<const uint16_t *>(q), const_cast<const uint16_t *>(k),
-               const_cast<const uint16_t *>(v), o, Lp, row_blocks);
+    SKY_LAUNCH(kernel, dim3(static_cast<unsigned>(o.B * o.heads * row_blocks)), dim3(128), 0, d->stream, y, lse, const_cast<const uint16_t *>(q), k, v, o, Lp, row_blocks);
     return sky_cuda_launched("attention", e);
 }
 
 /* ---- v3 ------------------------------------------------------------------------------------------------------------- */
 
 /* G = D/4 lanes per head, each with four channels of all tokens. */
-template <int G, int N> static __global__ void attention_short(float *y, float *lse, const float *qkv, shape o)
+template <int G, int N> static __global__ void attention_short(float *y, float *lse, const float *qkv, attention_shape o)
 {
     int64_t head = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / G, last = o.B * o.heads - 1;
     int part = threadIdx.x % G, here = head <= last, L = static_cast<int>(o.L);
@@ -301,7 +270,7 @@ template <int G, int N> static __global__ void attention_short(float *y, float *
     }
 }
 
-template <int G> static int short_sequences(sky_dev *d, float *y, float *lse, const float *qkv, const shape &o, sky_err *e)
+template <int G> static int short_sequences(sky_dev *d, float *y, float *lse, const float *qkv, const attention_shape &o, sky_err *e)
 {
     auto k = o.L <= 4 ? attention_short<G, 4> : attention_short<G, 8>;
     SKY_LAUNCH(k, dim3(sky_blocks(o.B * o.heads * G, 128)), dim3(128), 0, d->stream, y, lse, qkv, o);
@@ -310,7 +279,7 @@ template <int G> static int short_sequences(sky_dev *d, float *y, float *lse, co
 
 static int attention(sky_dev *d, sky_tensor *y, sky_tensor *lse, const sky_tensor *qkv, sky_dtype products, sky_err *e)
 {
-    shape o = shape_of(qkv);
+    attention_shape o = attention_shape_of(qkv);
     float *to = f32_out(y), *l = f32_out(lse);
     const float *from = f32(qkv);
     if (o.L <= 8)

@@ -39,6 +39,11 @@ template <int V> static __device__ inline void store(float *p, int64_t i, const 
 
 /* A gradient: written, or added to what is there. */
 static __device__ inline void give(float *p, float v, int add) { *p = add ? *p + v : v; }
+static __device__ inline void give_pair(float *p, float v, float w, int add) /* p: aligned to both */
+{
+    float2 *to = reinterpret_cast<float2 *>(p), old = add ? *to : make_float2(0.0f, 0.0f);
+    *to = make_float2(old.x + v, old.y + w);
+}
 
 /* Element i, a byte v (0: not one), fails a check. */
 static __device__ inline void fails(unsigned long long *bad, int64_t i, uint8_t v) { atomicMin(bad, static_cast<unsigned long long>(i) << 8 | v); }

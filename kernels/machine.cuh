@@ -38,6 +38,17 @@ static __device__ inline void mma_bf16(float c[4], const uint32_t a[4], const ui
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
+/* Four 8x8 matrices of BF16 from shared memory; lane l names row l % 8 of matrix l / 8: 16 bytes, aligned. r[m]: columns t, t+1
+ * of row g of matrix m, or, turned, rows t, t+1 of column g (g and t as above). */
+template <bool TURNED> static __device__ inline void load_matrices(uint32_t r[4], const uint16_t *row)
+{
+    uint32_t at = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+    if constexpr (TURNED)
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];" : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(at) : "memory");
+    else
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];" : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(at) : "memory");
+}
+
 /* 2^x, within 2^-22 relative; small results become 0. */
 static __device__ inline float exp2_fast(float x)
 {

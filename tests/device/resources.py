@@ -9,7 +9,7 @@ with the largest of each number.
 import re
 import sys
 
-BLOCK = {"attention_mma": 128, "attention_short": 128, "window_mma": 128, "layernorm_dx_warp": 256}
+BLOCK = {"attention_mma": 128, "attention_gradient": 128, "attention_short": 128, "attention_short_backward": 128, "window_mma": 128}
 DYNAMIC = ("attention_rows", "attention_dq", "attention_dkv", "window_rows", "window_backward")
 
 
