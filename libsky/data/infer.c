@@ -16,24 +16,25 @@
 
 enum { BATCHES = SKY_SLOTS };
 
-typedef struct {
-    sky_infer_pass **p;
-    int n, left; /* passes; runs under way */
-    int rc;      /* the first error of its runs */
-    sky_err err;
-} batch;
-
 /* Where the parts of a run's input lie in its slot. */
 typedef struct {
     size_t hr, labels, mask, s[SENTINELS], all;
 } layout;
 typedef struct {
-    batch *of;
-    int n, k;                   /* passes; which of the slots */
+    sky_infer_pass **p;
+    int n, left;            /* passes; runs under way */
+    int rc;                 /* the first error of its runs */
+    sky_err err;
+    /* The same for all its runs: */
+    uint8_t *flags;         /* [n,3], then which Sentinels are in the batch at all: what the model does depends on these alone */
     layout at;
-    uint8_t *flags;             /* [n,3], then which Sentinels are in the batch at all: what the model does depends on these alone */
+    sky_tensor low, argmax; /* shapes of the results; low lies in front */
+} batch;
+
+typedef struct {
+    batch *of;
+    int k;                      /* which of the slots */
     uint8_t (*slot_of)[2][256]; /* [n], of the labels of the prompt's and of the query's half, which is hidden: 0 */
-    sky_tensor low, argmax;     /* shapes of the results; low lies in front */
 } flight;
 
 struct sky_infer_runs {
@@ -64,18 +65,19 @@ static layout lay_out(const sky_infer *in, int n, const uint8_t *there)
 /* The model's inputs as tensors, from slot `which`. */
 static sky_pp_batch upload(const sky_infer *in, const flight *f, int which)
 {
-    const int64_t n = f->n, side = in->o.side, h = 2 * side / SENTINEL_SCALE, w = side / SENTINEL_SCALE;
+    const batch *b = f->of;
+    const int64_t n = b->n, side = in->o.side, h = 2 * side / SENTINEL_SCALE, w = side / SENTINEL_SCALE;
     sky_ctx *c = in->c;
     sky_transit *t = in->runs->transit;
-    const uint8_t *there = f->flags + 3 * n;
-    sky_pp_batch x = {.t2 = 1, .t1 = 1, .flags = f->flags};
-    x.hr = sky_normalise(c, sky_transit_look(t, which, f->at.hr, SKY_I16, 4, (int64_t[]){n, 2 * side, side, 3}), 255, sky_norm_rgb[0]);
+    const uint8_t *there = b->flags + 3 * n;
+    sky_pp_batch x = {.t2 = 1, .t1 = 1, .flags = b->flags};
+    x.hr = sky_normalise(c, sky_transit_look(t, which, b->at.hr, SKY_I16, 4, (int64_t[]){n, 2 * side, side, 3}), 255, sky_norm_rgb[0]);
     if (there[0])
-        x.s2 = sky_transit_take(t, which, f->at.s[0], SKY_F32, 4, (int64_t[]){n, h, w, in->channels[0]});
+        x.s2 = sky_transit_take(t, which, b->at.s[0], SKY_F32, 4, (int64_t[]){n, h, w, in->channels[0]});
     if (there[1])
-        x.s1 = sky_transit_take(t, which, f->at.s[1], SKY_F32, 4, (int64_t[]){n, h, w, in->channels[1]});
-    x.labels = sky_lookup(c, sky_transit_look(t, which, f->at.labels, SKY_U8, 3, (int64_t[]){n, 2 * side, side}), 2 * n, f->slot_of[0][0]);
-    x.anno_mask = sky_transit_take(t, which, f->at.mask, SKY_U8, 3, (int64_t[]){n, 2 * side / 128, side / 128});
+        x.s1 = sky_transit_take(t, which, b->at.s[1], SKY_F32, 4, (int64_t[]){n, h, w, in->channels[1]});
+    x.labels = sky_lookup(c, sky_transit_look(t, which, b->at.labels, SKY_U8, 3, (int64_t[]){n, 2 * side, side}), 2 * n, f->slot_of[0][0]);
+    x.anno_mask = sky_transit_take(t, which, b->at.mask, SKY_U8, 3, (int64_t[]){n, 2 * side / 128, side / 128});
     return x;
 }
 
@@ -101,39 +103,54 @@ static int forward(const sky_infer *in, const flight *f, int which, sky_pp_out *
         *e = in->c->err;
         return e->code;
     }
-    return sky_replay_run(in->replay, f->flags, flag_bytes(f->n), model, &j, out, sizeof *out, e);
+    return sky_replay_run(in->replay, f->of->flags, flag_bytes(f->of->n), model, &j, out, sizeof *out, e);
 }
 
-/* ---- opening: a dry run of a full batch ---------------------------------------------------------------------------- */
+/* ---- what batches need ---------------------------------------------------------------------------------------------- */
 
-/* What this very batch needs: which modalities which pass has changes what is alive at once. */
-static int fit(sky_infer *in, flight *f, int which, sky_err *e)
+static int flag(batch *b, sky_err *e)
 {
+    if (!(b->flags = sky_calloc(1, flag_bytes(b->n))))
+        return sky_fail(e, SKY_ENOMEM, "out of memory for a batch of %d", b->n);
+    for (int i = 0; i < b->n; i++) {
+        b->flags[3 * i] = 1;
+        for (int m = 0; m < SENTINELS; m++)
+            b->flags[3 * b->n + m] |= b->flags[3 * i + 1 + m] = b->p[i]->sentinel[m] != NULL;
+    }
+    return SKY_OK;
+}
+
+/* What this very batch needs, by a dry run: which modalities which pass has changes what is alive at once. */
+static int fit(sky_infer *in, batch *b, sky_err *e)
+{
+    uint8_t nothing[1][2][256] = {0}; /* no table is looked into */
+    flight f = {.of = b, .slot_of = nothing};
     sky_pp_out out = {0};
-    f->at = lay_out(in, f->n, f->flags + 3 * f->n);
+    b->at = lay_out(in, b->n, b->flags + 3 * b->n);
     sky_ctx_dry(in->c);
-    int rc = forward(in, f, which, &out, e);
+    int rc = forward(in, &f, 0, &out, e);
     in->arena = !rc && in->c->peak > in->arena ? in->c->peak : in->arena;
-    f->low = out.logits_low;
-    f->argmax = out.argmax;
+    b->low = out.logits_low;
+    b->argmax = out.argmax;
     return rc;
 }
 
+/* A full batch, every modality there, or only HR; whichever wants more counts. */
 static int dry_run(sky_infer *in, sky_err *e)
 {
-    /* Every modality there, or only HR; whichever wants more counts. */
-    uint8_t nothing[1][2][256] = {0};
-    flight f = {.n = in->o.batch, .flags = sky_calloc(1, flag_bytes(in->o.batch)), .slot_of = nothing};
-    int rc = f.flags ? SKY_OK : sky_fail(e, SKY_ENOMEM, "out of memory");
+    batch b = {.n = in->o.batch, .flags = sky_calloc(1, flag_bytes(in->o.batch))};
+    int rc = b.flags ? SKY_OK : sky_fail(e, SKY_ENOMEM, "out of memory");
     for (int all = 0; !rc && all < 2; all++) {
         for (int i = 0; i < in->o.batch * 3; i++)
-            f.flags[i] = all || i % 3 == 0;
-        f.flags[3 * f.n] = f.flags[3 * f.n + 1] = (uint8_t)all;
-        rc = fit(in, &f, 0, e);
+            b.flags[i] = all || i % 3 == 0;
+        b.flags[3 * b.n] = b.flags[3 * b.n + 1] = (uint8_t)all;
+        rc = fit(in, &b, e);
     }
-    sky_free(f.flags);
+    sky_free(b.flags);
     return rc ? sky_wrap(e, "canvas of %d x %d pixels", 2 * in->o.side, in->o.side) : sky_ctx_alloc(in->c, in->arena, e);
 }
+
+/* ---- opening -------------------------------------------------------------------------------------------------------- */
 
 int sky_infer_open(sky_infer **out, sky_pp *m, sky_ctx *c, const sky_config *cfg, const sky_infer_opts *o, sky_err *e)
 {
@@ -164,8 +181,14 @@ int sky_infer_open(sky_infer **out, sky_pp *m, sky_ctx *c, const sky_config *cfg
 
 static void forget(flight *f)
 {
-    sky_free(f->flags), sky_free(f->slot_of);
+    sky_free(f->slot_of);
     *f = (flight){0};
+}
+
+static void forget_batch(batch *b)
+{
+    sky_free(b->p), sky_free(b->flags);
+    *b = (batch){0};
 }
 
 void sky_infer_close(sky_infer *in)
@@ -175,7 +198,7 @@ void sky_infer_close(sky_infer *in)
         for (int i = 0; i < SKY_SLOTS; i++)
             forget(&in->runs->f[i]);
         for (int i = 0; i < BATCHES; i++)
-            sky_free(in->runs->b[i].p);
+            forget_batch(&in->runs->b[i]);
         sky_free(in->runs);
     }
     if (in)
@@ -206,31 +229,27 @@ static void stage_sentinel(float *to, const sky_infer *in, const batch *b, int w
 }
 
 /* The input of a run into its slot. */
-static void stage(char *to, const sky_infer *in, const flight *f)
+static void stage(char *to, const sky_infer *in, const batch *b)
 {
-    const batch *b = f->of;
     const size_t px = 2 * sky_infer_pixels(in), cells = px / (128 * 128);
     for (int i = 0; i < b->n; i++) {
-        char *labels = to + f->at.labels + (size_t)i * px;
-        memcpy(to + f->at.hr + (size_t)i * px * 3 * sizeof(int16_t), b->p[i]->hr, px * 3 * sizeof(int16_t));
+        char *labels = to + b->at.labels + (size_t)i * px;
+        memcpy(to + b->at.hr + (size_t)i * px * 3 * sizeof(int16_t), b->p[i]->hr, px * 3 * sizeof(int16_t));
         memcpy(labels, b->p[i]->label, px / 2);
         memset(labels + px / 2, 0, px / 2);
-        memcpy(to + f->at.mask + (size_t)i * cells, b->p[i]->mask, cells);
+        memcpy(to + b->at.mask + (size_t)i * cells, b->p[i]->mask, cells);
     }
     for (int i = 0; i < SENTINELS; i++)
-        if (f->flags[3 * f->n + i])
-            stage_sentinel((float *)(void *)(to + f->at.s[i]), in, b, i);
+        if (b->flags[3 * b->n + i])
+            stage_sentinel((float *)(void *)(to + b->at.s[i]), in, b, i);
 }
 
 static int describe(flight *f, const sky_infer *in, batch *b, int k, sky_err *e)
 {
-    *f = (flight){.of = b, .n = b->n, .k = k, .flags = sky_calloc(1, flag_bytes(b->n)), .slot_of = sky_calloc((size_t)b->n, sizeof *f->slot_of)};
-    if (!f->flags || !f->slot_of)
+    *f = (flight){.of = b, .k = k, .slot_of = sky_calloc((size_t)b->n, sizeof *f->slot_of)};
+    if (!f->slot_of)
         return sky_fail(e, SKY_ENOMEM, "out of memory for a batch of %d", b->n);
     for (int i = 0; i < b->n; i++) {
-        f->flags[3 * i] = 1;
-        for (int m = 0; m < SENTINELS; m++)
-            f->flags[3 * b->n + m] |= f->flags[3 * i + 1 + m] = b->p[i]->sentinel[m] != NULL;
         int rc = sky_infer_slots(f->slot_of[i][0], in, b->p[i], k, e);
         if (rc)
             return sky_wrap(e, "prompt '%s'", b->p[i]->prompt);
@@ -275,17 +294,18 @@ static void take_mean(const sky_infer *in, sky_infer_pass *p)
 
 static int take_results(const sky_infer *in, const flight *f, const char *results, sky_err *e)
 {
-    const size_t px = 2 * sky_infer_pixels(in), per = (size_t)(sky_numel(&f->low) / f->n);
+    const batch *b = f->of;
+    const size_t px = 2 * sky_infer_pixels(in), per = (size_t)(sky_numel(&b->low) / b->n);
     const float *logits = (const float *)(const void *)results;
-    const uint8_t *slots = (const uint8_t *)results + aligned((size_t)sky_bytes(&f->low));
+    const uint8_t *slots = (const uint8_t *)results + aligned((size_t)sky_bytes(&b->low));
     float *row = sky_alloc((size_t)in->o.side * (size_t)(in->vocab + 1) * sizeof *row);
-    int rc = row ? SKY_OK : sky_fail(e, SKY_ENOMEM, "out of memory for the results of a batch of %d", f->n);
-    for (int i = 0; !rc && i < f->n; i++, logits += per, slots += px) {
-        sky_infer_pass *p = f->of->p[i];
+    int rc = row ? SKY_OK : sky_fail(e, SKY_ENOMEM, "out of memory for the results of a batch of %d", b->n);
+    for (int i = 0; !rc && i < b->n; i++, logits += per, slots += px) {
+        sky_infer_pass *p = b->p[i];
         if (!all_finite(logits, per))
             rc = sky_fail(e, SKY_ECORRUPT, "the model's logits are not finite");
         else if (p->prob)
-            sky_infer_add_run(in, p, logits, (int)f->low.shape[1], (int)f->low.shape[2], f->slot_of[i][0], row);
+            sky_infer_add_run(in, p, logits, (int)b->low.shape[1], (int)b->low.shape[2], f->slot_of[i][0], row);
         if (!rc && in->o.slots == 1)
             take_map(in, p, slots, f->slot_of[i][0]);
         else if (!rc && f->k + 1 == in->o.slots)
@@ -297,20 +317,19 @@ static int take_results(const sky_infer *in, const flight *f, const char *result
 
 /* ---- runs under way ------------------------------------------------------------------------------------------------ */
 
-static size_t result_bytes(const flight *f) { return aligned((size_t)sky_bytes(&f->low)) + (size_t)sky_bytes(&f->argmax); }
+static size_t result_bytes(const batch *b) { return aligned((size_t)sky_bytes(&b->low)) + (size_t)sky_bytes(&b->argmax); }
 
 static int send_off(sky_infer *in, flight *f, int which, sky_err *e)
 {
     sky_ctx *c = in->c;
     sky_transit *t = in->runs->transit;
     sky_pp_out out;
-    int rc = fit(in, f, which, e);
-    char *to = rc ? NULL : sky_transit_input(t, which, f->at.all, e);
-    if (!to || !sky_transit_output(t, which, result_bytes(f), e) || sky_ctx_alloc(c, in->arena, e))
+    char *to = sky_transit_input(t, which, f->of->at.all, e);
+    if (!to || !sky_transit_output(t, which, result_bytes(f->of), e) || sky_ctx_alloc(c, in->arena, e))
         return e->code;
-    stage(to, in, f);
+    stage(to, in, f->of);
     sky_transit_send(t, which);
-    rc = forward(in, f, which, &out, e);
+    int rc = forward(in, f, which, &out, e);
     if (rc)
         return rc;
     sky_transit_give(t, which, 0, &out.logits_low);
@@ -331,7 +350,7 @@ static void land(sky_infer *in)
     sky_err e;
     int rc = sky_transit_wait(r->transit, which, &e);
     if (!rc && !b->rc)
-        rc = take_results(in, f, sky_transit_output(r->transit, which, result_bytes(f), &e), &e);
+        rc = take_results(in, f, sky_transit_output(r->transit, which, result_bytes(b), &e), &e);
     if (rc && !b->rc)
         b->rc = rc, b->err = e;
     b->left--;
@@ -363,6 +382,16 @@ static void start(sky_infer *in, batch *b, int k)
     r->flying++;
 }
 
+/* All runs of a batch whose passes are known. */
+static void start_all(sky_infer *in, batch *b)
+{
+    b->rc = flag(b, &b->err);
+    if (!b->rc)
+        b->rc = fit(in, b, &b->err);
+    for (int k = 0; !b->rc && k < in->o.slots; k++)
+        start(in, b, k);
+}
+
 int sky_infer_ahead(const sky_infer *in) { return sky_transit_useful(in->runs->transit); }
 int sky_infer_begun(const sky_infer *in) { return in->runs->begun; }
 
@@ -372,14 +401,13 @@ int sky_infer_begin(sky_infer *in, sky_infer_pass *const *p, int n, sky_err *e)
     batch *b = &r->b[(r->first + r->begun) % BATCHES];
     if (r->begun == BATCHES)
         return sky_fail(e, SKY_EUSAGE, "%d batches are under way", BATCHES);
-    sky_free(b->p);
+    forget_batch(b);
     *b = (batch){.p = sky_alloc((size_t)n * sizeof *b->p), .n = n};
     if (!b->p)
         return sky_fail(e, SKY_ENOMEM, "out of memory");
     memcpy(b->p, p, (size_t)n * sizeof *b->p);
     r->begun++;
-    for (int k = 0; !b->rc && k < in->o.slots; k++)
-        start(in, b, k);
+    start_all(in, b);
     return SKY_OK;
 }
 
@@ -389,10 +417,10 @@ static int alone(sky_infer *in, sky_infer_pass *p, sky_err *e)
 {
     batch b = {.p = &p, .n = 1};
     sky_infer_pass_reset(in, p);
-    for (int k = 0; !b.rc && k < in->o.slots; k++)
-        start(in, &b, k);
+    start_all(in, &b);
     while (in->runs->flying)
         land(in);
+    sky_free(b.flags);
     if (b.rc)
         p->err = b.err;
     if (b.rc && !is_of_data(b.rc))
