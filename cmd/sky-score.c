@@ -81,13 +81,14 @@ static int parse_classes(sky_classes *cls, sky_err *e)
 typedef struct {
     sky_scoring *s;
     sky_truth *truth;
+    const sky_classes *cls;
     sky_sheet *sheet;
 } target;
 
 /* What cannot be drawn costs its row of the picture only: it is scored all the same. */
 static int draw(sky_cli *c, target *t, const char *file, const sky_sample *pred, sky_err *e)
 {
-    if (!t->sheet || sky_sheet_rows(t->sheet) >= picture_rows || sky_gallery_add(t->sheet, t->truth, pred, field, label_field, e) >= 0)
+    if (!t->sheet || sky_sheet_rows(t->sheet) >= picture_rows || sky_gallery_add(t->sheet, t->truth, t->cls, pred, field, label_field, e) >= 0)
         return SKY_OK;
     sky_wrap(e, "%s: prediction %llu '%s': picture", file, (unsigned long long)pred->seq, pred->id);
     return sky_skip(c, e);
@@ -212,7 +213,7 @@ static int score(sky_cli *c, sky_truth *truth, sky_classes *cls, sky_err *e)
     int rc = prompts_file ? sky_prompts_read(&prompts, prompts_file, c, e) : SKY_OK;
     if (!rc)
         rc = sky_scoring_open(&s, truth, cls, prompts, &o, e);
-    target t = {s, truth, NULL};
+    target t = {s, truth, cls, NULL};
     if (!rc && picture)
         rc = sky_sheet_open(&t.sheet, (int)picture_size, e);
     if (!rc)

@@ -1,6 +1,7 @@
 #include "score/sheet.h"
 #include "base/mem.h"
 #include "format/png.h"
+#include "score/lettering.h"
 
 #include <string.h>
 
@@ -9,8 +10,12 @@ enum { GAP = 4 }; /* white pixels between squares */
 struct sky_sheet {
     int cell, rows;
     size_t width, row_bytes; /* of one pixel line */
-    sky_buf pixels;          /* rows * (cell + GAP) lines */
+    size_t head;             /* pixel lines of a caption, with the gap below it */
+    sky_buf pixels;
 };
+
+/* Letters look lost beside large squares: twice their size there, where the words have room. */
+static int largest(int cell) { return cell < 128 ? 1 : 2; }
 
 int sky_sheet_open(sky_sheet **out, int cell, sky_err *e)
 {
@@ -20,6 +25,7 @@ int sky_sheet_open(sky_sheet **out, int cell, sky_err *e)
     s->cell = cell;
     s->width = 3 * (size_t)cell + 2 * GAP;
     s->row_bytes = 3 * s->width;
+    s->head = SKY_LETTER_HIGH * largest(cell) + GAP;
     *out = s;
     return SKY_OK;
 }
@@ -38,20 +44,37 @@ static void draw(uint8_t *at, size_t row_bytes, int cell, sky_sheet_map m, const
     }
 }
 
-int sky_sheet_add(sky_sheet *s, sky_sheet_map rgb, sky_sheet_map label, sky_sheet_map pred, const uint8_t colour[256][3], sky_err *e)
+static int write_caption(const sky_sheet *s, uint8_t *at, const char *caption)
 {
-    size_t lines = (size_t)s->cell + (s->rows ? GAP : 0), bytes = lines * s->row_bytes;
+    char *letters = sky_strdup(caption);
+    if (!letters)
+        return 0;
+    sky_letters(letters);
+    int scale = largest(s->cell);
+    while (scale > 1 && strlen(letters) * SKY_LETTER_WIDE * (size_t)scale > s->width)
+        scale--;
+    sky_letters_cut(letters, s->width / (size_t)(SKY_LETTER_WIDE * scale));
+    sky_letters_draw(at, s->row_bytes, letters, scale);
+    sky_free(letters);
+    return 1;
+}
+
+int sky_sheet_add(sky_sheet *s, const char *caption, sky_sheet_map rgb, sky_sheet_map label, sky_sheet_map pred, const uint8_t colour[256][3], sky_err *e)
+{
+    const size_t gap = s->rows ? 2 * GAP : 0, bytes = (gap + s->head + (size_t)s->cell) * s->row_bytes;
     uint8_t *block = sky_alloc(bytes);
+    int bad = !block;
     if (block) {
         memset(block, 255, bytes);
-        uint8_t *at = block + (lines - (size_t)s->cell) * s->row_bytes;
+        bad = !write_caption(s, block + gap * s->row_bytes, caption);
+        uint8_t *at = block + (gap + s->head) * s->row_bytes;
         size_t step = 3 * ((size_t)s->cell + GAP);
         draw(at, s->row_bytes, s->cell, rgb, NULL);
         draw(at + step, s->row_bytes, s->cell, label, colour);
         draw(at + 2 * step, s->row_bytes, s->cell, pred, colour);
         sky_buf_add(&s->pixels, block, bytes);
     }
-    int bad = !block || s->pixels.bad;
+    bad |= s->pixels.bad;
     sky_free(block);
     s->rows++;
     return bad ? sky_fail(e, SKY_ENOMEM, "picture: out of memory") : SKY_OK;

@@ -159,7 +159,7 @@ run 3 --labels labels-*.sky --picture q.png --keep-going -- good.sky && diff tab
 ok $? "no image to draw is said, the scores come"
 run 3 --labels unmasked.sky --keep-going --picture p1.png -- good.sky && run 3 --labels masked.sky --keep-going --picture p2.png -- good.sky && [ -s p1.png ] && cmp p1.png p2.png
 ok $? "a mask of valid pixels is not taken for the picture"
-cat >seen.py <<'PY' # PNG R,G,B: is the label's square of this one colour?
+cat >seen.py <<'PY' # PNG R,G,B: is the label's square, the lowest 16 lines, of this one colour? PNG alone: prints its upper lines, the caption
 import struct, sys, zlib
 png = open(sys.argv[1], "rb").read()
 w, h = struct.unpack(">II", png[16:24])
@@ -168,7 +168,7 @@ while at < len(png):
     n = struct.unpack(">I", png[at:at + 4])[0]
     raw += png[at + 8:at + 8 + n] if png[at + 4:at + 8] == b"IDAT" else b""
     at += n + 12
-raw, up, seen = zlib.decompress(raw), bytearray(3 * w), set()
+raw, up, seen, caption = zlib.decompress(raw), bytearray(3 * w), set(), []
 def paeth(a, b, c):
     return min((abs(b - c), 0, a), (abs(a - c), 1, b), (abs(a + b - 2 * c), 2, c))[2]
 for y in range(h):
@@ -176,15 +176,53 @@ for y in range(h):
     for i in range(3 * w):
         a, c = (row[i - 3], up[i - 3]) if i > 2 else (0, 0)
         row[i] = row[i] + (0, a, up[i], (a + up[i]) // 2, paeth(a, up[i], c))[kind] & 255
-    seen |= {tuple(row[3 * x:3 * x + 3]) for x in range(20, 36)} # the label's square
+    if y < 8:
+        caption.append("".join("#" if not any(row[3 * x:3 * x + 3]) else " " for x in range(w)).rstrip())
+    if y >= h - 16:
+        seen |= {tuple(row[3 * x:3 * x + 3]) for x in range(20, 36)}
     up = row
-print(sorted(seen))
+print(sorted(seen) if len(sys.argv) > 2 else "\n".join(caption))
+if len(sys.argv) == 2:
+    sys.exit()
 sys.exit(seen != {tuple(int(v) for v in sys.argv[2].split(","))})
 PY
 run 3 --labels unmasked.sky --keep-going --picture p3.png --picture-size 16 -- good.sky && python3 seen.py p3.png 165,60,240 >out 2>&1 # class 2 everywhere: hue 275 degrees
 ok $? "classes without a colour are drawn in one"
 run 3 --labels painted.sky --keep-going --picture p4.png --picture-size 16 -- good.sky && python3 seen.py p4.png 10,20,30 >out 2>&1
 ok $? "colours that only the shard's schema names are used"
+run 3 --labels unmasked.sky --keep-going --picture p5.png --picture-size 60 -- good.sky && python3 seen.py p5.png >words && is words <<'EOF'
+                         ##                            ###                              #                                         #
+                          #                           #   #                             #                                         #
+ ####              ####   #    ###   ####  ####           #       # ##   ###   ###   ## #             ####   ###  #   #  ###   ## #
+#                 #       #       # #     #             ##        ##    #   #     # #  ##             #   #     # #   # #   # #  ##
+#                 #       #    ####  ###   ###         #          #     #   #  #### #   #             #   #  ####  # #  ##### #   #
+#       ##        #       #   #   #     #     #       #           #     #   # #   # #   #   ##        ####  #   #  # #  #     #   #
+ ####   #          ####  ###   #### ####  ####        #####       #      ###   ####  ####   #         #      ####   #    ####  ####
+       #                                                                                   #          #
+EOF
+ok $? "a row's caption says which query and class it is"
+run 3 --labels unmasked.sky --keep-going --picture p6.png --picture-size 24 --classes 2=roäd -- good.sky && python3 seen.py p6.png >words && is words <<'EOF'
+                         ##                ###                    #####     #
+                          #               #   #                   #   #     #
+ ####              ####   #                   #       # ##   ###  #   #  ## #
+#                 #       #                 ##        ##    #   # #   # #  ##
+#                 #       #                #          #     #   # #   # #   #
+#       ##        #       #    ##    ##   #           #     #   # #   # #   #
+ ####   #          ####  ###   ##    ##   #####       #      ###  #####  ####
+       #
+EOF
+ok $? "one that is too long loses its middle, a letter not of ASCII is a box"
+run 3 --labels unmasked.sky --keep-going --picture p7.png --picture-size 16 -- maps.sky && python3 seen.py p7.png >words && is words <<'EOF'
+
+
+ ####
+#
+#
+#
+ ####
+
+EOF
+ok $? "in the multi-class protocol it is the query"
 run 3 --labels stream.sky -- good.sky && says "stream.sky: a plain stream has no index: sky-pack -o makes a shard of it"
 ok $? "labels as a plain stream are refused"
 run 2 --labels - -- good.sky && says "sky-pack -o"
