@@ -26,20 +26,30 @@ struct allocation {
 static std::vector<allocation> memory;
 static int opened;
 
-static void protect(int prot)
+/* By a protection key where the processor has them: that is one register, where mprotect goes through all the pages. */
+static int protection_key(void)
 {
-    for (const allocation &a : memory)
-        mprotect(a.map + PAGE, a.mapped - 2 * PAGE, prot);
+    static int key = pkey_alloc(0, PKEY_DISABLE_ACCESS);
+    return key;
+}
+static void protect(const allocation &a, int prot) { mprotect(a.map + PAGE, a.mapped - 2 * PAGE, prot); }
+static void protect_all(bool open)
+{
+    if (protection_key() >= 0)
+        pkey_set(protection_key(), open ? 0 : PKEY_DISABLE_ACCESS);
+    else
+        for (const allocation &a : memory)
+            protect(a, open ? PROT_READ | PROT_WRITE : PROT_NONE);
 }
 void emu_open_memory(void)
 {
     if (opened++ == 0)
-        protect(PROT_READ | PROT_WRITE);
+        protect_all(true);
 }
 void emu_close_memory(void)
 {
     if (--opened == 0)
-        protect(PROT_NONE);
+        protect_all(false);
 }
 
 static const allocation *find(const void *p)
@@ -66,6 +76,8 @@ cudaError_t cudaMalloc(void **p, size_t bytes)
         return cudaErrorMemoryAllocation;
     memory.push_back({map, map + mapped - PAGE - size, mapped, size});
     *p = memory.back().p;
+    if (protection_key() >= 0 && pkey_mprotect(map + PAGE, mapped - 2 * PAGE, PROT_READ | PROT_WRITE, protection_key()))
+        die("pkey_mprotect");
     emu_open_memory();
     memset(*p, 0xff, size); /* not a number, in every floating type */
     emu_close_memory();
