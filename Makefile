@@ -186,7 +186,7 @@ $(BUILD)/tests/fuzz_%: $(BUILD)/tests/fuzz/%.c.o $(BUILD)/tests/fuzz/replay.c.o 
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # The operations of a device against the CPU's, and the same with the kernels run on the CPU (tests/emulate/cuda_emu.h).
-EMULATED := $(filter-out %/kernels/blas.cu.o,$(CU_SRC:%=$(BUILD)/emulate/%.o)) $(patsubst %,$(BUILD)/emulate/tests/emulate/%.cpp.o,cuda_emu streams blas nccl)
+EMULATED := $(CU_SRC:%=$(BUILD)/emulate/%.o) $(patsubst %,$(BUILD)/emulate/tests/emulate/%.cpp.o,cuda_emu streams blas nccl)
 $(BUILD)/emulate/tests/emulate/nccl.cpp.o: EMULATE_FLAGS := $(MPI_CFLAGS)
 $(BUILD)/emulate/%.o: % $(BUILD)/flags
 	@mkdir -p $(@D)
@@ -207,7 +207,7 @@ $(BUILD)/tests/emulated_ring: $(BUILD)/tests/tools/comm_ring.c.o $(EMULATED) $(L
 $(BUILD)/tests/emulated_infer: $(BUILD)/cmd/sky-infer.c.o $(EMULATED) $(LIB)
 	@mkdir -p $(@D)
 	$(CXX) $(SAN) -pthread -o $@ $^ $(LIBS)
-# kernels/nccl.cu looks up NCCL's functions by their names.
+# kernels/blas.cu and nccl.cu look up cuBLASLt's and NCCL's functions by their names.
 $(BUILD)/tests/emulated_%: LIBS += -rdynamic
 DEVICE_TESTS := $(BUILD)/tests/device_ops $(if $(CXX),$(patsubst %,$(BUILD)/tests/emulated_%,ops golden ring infer))
 

@@ -75,7 +75,7 @@ void sky_cuda_fill_replay(sky_backend *b);
 /* Where a kernel notes the smallest index that fails check c; *slot NULL with an error. */
 int sky_cuda_checking(sky_dev *d, const sky_cuda_check *c, unsigned long long **slot, sky_err *e);
 
-/* ---- matrix products: blas.cu, and tests/emulate/blas.cpp. All row-major.
+/* ---- matrix products: blas.cu. All row-major.
  * y[M,N] = op(a) op(b) (+ bias[n]) (+ relu) (+ c[M,N]); op(a) [M,K]: a is [M,K], or [K,M] with ta; op(b) [K,N]: b is [K,N],
  * or [N,K] with tb. a and b are both F32 (true FP32, no TF32) or both BF16 with F32 sums; y, c, bias F32. c may be y. */
 typedef struct {

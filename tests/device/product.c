@@ -15,6 +15,18 @@ static void linear(run *r, const int64_t *s) /* M, N, K, bf16, bias, act, residu
     sky_tensor y = result(r, SKY_F32, s[7] ? 2e-6 : s[5] == SKY_ACT_GELU ? 3e-7 : 0, S(s[0], s[1]));
     CALL(r, linear, &y, &x, &w, &b, (sky_act)s[5], &res);
 }
+/* Operands and results that begin `from` elements into their memory: parts of larger ones. */
+static sky_tensor part_of(const sky_tensor *t, int64_t from, int64_t rows, int64_t n)
+{
+    return (sky_tensor){.data = (char *)t->data + from * (int64_t)sky_dtype_size(t->dtype), .dtype = t->dtype, .ndim = 2, .shape = {rows, n}};
+}
+static void linear_parts(run *r, const int64_t *s) /* M, N, K, bf16, from */
+{
+    sky_tensor all_x = whole(r, "x", 3, S(s[0] * s[2] + s[4])), all_w = weight(r, (int)s[3], 3, S(s[1] * s[2] + s[4])), all_y = whole(r, "y", 9, S(s[0] * s[1] + s[4]));
+    sky_tensor x = part_of(&all_x, s[4], s[0], s[2]), w = part_of(&all_w, s[4], s[1], s[2]), y = part_of(&all_y, s[4], s[0], s[1]);
+    also(r, &all_y, 0);
+    CALL(r, linear, &y, &x, &w, &sky_none, SKY_ACT_NONE, &sky_none);
+}
 static void matmul(run *r, const int64_t *s) /* M, N, K, bf16, residual: 2 the result itself */
 {
     sky_tensor x = whole(r, "x", 3, S(s[0], s[2])), w = weight(r, (int)s[3], 3, S(s[2], s[1])), y, res = sky_none;
@@ -56,6 +68,7 @@ static void conv2d_dw(run *r, const int64_t *s)
 const op_case product_cases[] = {
     {"linear f32", linear, {33, 17, 65}}, {"linear f32", linear, {1, 1, 1}}, {"linear f32 bias residual", linear, {70, 36, 44, 0, 1, 0, 1}}, {"linear f32 gelu", linear, {33, 16, 20, 0, 1, SKY_ACT_GELU}},
     {"linear f32 relu residual", linear, {33, 17, 20, 0, 1, SKY_ACT_RELU, 1}}, {"linear bf16", linear, {33, 17, 65, 1}}, {"linear bf16 bias residual", linear, {70, 36, 44, 1, 1, 0, 1}},
+    {"linear f32 parts", linear_parts, {33, 20, 64, 0, 1}}, {"linear bf16 parts", linear_parts, {33, 20, 64, 1, 1}}, {"linear bf16 parts", linear_parts, {33, 20, 64, 1, 64}},
     {"linear f32 random", linear, {33, 40, 300, 0, 1, 0, 0, 1}}, {"linear bf16 random", linear, {33, 40, 300, 1, 1, 0, 0, 1}},
     {"matmul f32", matmul, {33, 17, 65}}, {"matmul bf16", matmul, {33, 20, 65, 1}}, {"matmul residual", matmul, {33, 17, 65, 0, 1}}, {"matmul in place", matmul, {33, 17, 65, 0, 2}},
     {"product_grad f32", product_grad, {300, 17, 33}}, {"product_grad f32 add", product_grad, {30, 17, 33, 0, 1}}, {"product_grad bf16", product_grad, {301, 17, 33, 1}},
