@@ -188,9 +188,11 @@ $(BUILD)/tests/fuzz_%: $(BUILD)/tests/fuzz/%.c.o $(BUILD)/tests/fuzz/replay.c.o 
 # The operations of a device against the CPU's, and the same with the kernels run on the CPU (tests/emulate/cuda_emu.h).
 EMULATED := $(CU_SRC:%=$(BUILD)/emulate/%.o) $(patsubst %,$(BUILD)/emulate/tests/emulate/%.cpp.o,cuda_emu streams blas nccl)
 $(BUILD)/emulate/tests/emulate/nccl.cpp.o: EMULATE_FLAGS := $(MPI_CFLAGS)
+# As on the machine multiply-adds are fused, and reading what is not aligned ends the program.
+EMULATE := -ffp-contract=fast $(if $(shell grep -swm1 fma /proc/cpuinfo),-mfma) -fsanitize=alignment -fsanitize-undefined-trap-on-error
 $(BUILD)/emulate/%.o: % $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CXX) -x c++ -std=c++17 -O2 -g -Wall -Wextra -Wno-unused-function -Wno-unknown-pragmas -ffp-contract=off -fno-threadsafe-statics $(SAN) -DSKY_EMULATE -DSKY_NCCL \
+	$(CXX) -x c++ -std=c++17 -O2 -g -Wall -Wextra -Wno-unused-function -Wno-unknown-pragmas -fno-threadsafe-statics $(SAN) $(EMULATE) -DSKY_EMULATE -DSKY_NCCL \
 	  $(EMULATE_FLAGS) -Ilibsky -Ikernels -Itests -MMD -MP -c -o $@ $<
 $(BUILD)/tests/device_ops: $(patsubst %.c,$(BUILD)/%.c.o,$(wildcard tests/device/*.c)) $(LIB)
 	@mkdir -p $(@D)

@@ -166,7 +166,7 @@ static int resize_argmax(sky_dev *d, sky_tensor *y, const sky_tensor *x, sky_err
         float w0 = ty.w[0] * tx.w[0], w1 = ty.w[0] * tx.w[1], w2 = ty.w[1] * tx.w[0], w3 = ty.w[1] * tx.w[1], top = 0;
         int best = 0;
         for (int c = 0; c < o.C; c++) {
-            float v = w0 * p[l + c] + w1 * p[r + c] + w2 * q[l + c] + w3 * q[r + c];
+            float v = __fmul_rn(w0, p[l + c]) + __fmul_rn(w1, p[r + c]) + __fmul_rn(w2, q[l + c]) + __fmul_rn(w3, q[r + c]); /* not fused: ties fall as on the CPU */
             if (c == 0 || v > top) {
                 top = v;
                 best = c;

@@ -7,8 +7,8 @@
  * descending order too (emu_order), with asynchronous copies that land at once instead of as late as possible, catches
  * those where the ascending order happens to be right. Stricter than the machine: a thread that ends while others wait for it, lanes of a warp that
  * wait in different operations, a pointer argument that is not device memory, and host code that touches device memory
- * end the program. It says nothing about speed, about memory ordering without a barrier, or about rounding of fused
- * multiply-adds.
+ * end the program. It says nothing about speed, or about memory ordering without a barrier. Multiply-adds are fused where
+ * the host's compiler sees fit, which need not be where the device's does.
  *
  * Streams do their work at once, or, with their bit in emu_lazy, as late as possible: when the host or another stream
  * waits for it. A missing wait then reads what was there before, and memory used again too early loses what it held, if
@@ -149,6 +149,12 @@ static inline float __uint_as_float(uint32_t u)
     float f;
     memcpy(&f, &u, 4);
     return f;
+}
+/* Not fused with what comes next. */
+static inline float __fmul_rn(float a, float b)
+{
+    volatile float product = a * b;
+    return product;
 }
 static inline uint32_t __umulhi(uint32_t a, uint32_t b) { return (uint32_t)((uint64_t)a * b >> 32); }
 
