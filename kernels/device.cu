@@ -11,6 +11,7 @@ int sky_cuda_ok(cudaError_t rc, const char *op, sky_err *e)
 {
     if (rc == cudaSuccess)
         return SKY_OK;
+    cudaGetLastError(); /* said here, it is not an error of the next operation too */
     return sky_fail(e, rc == cudaErrorMemoryAllocation ? SKY_ENOMEM : SKY_EDEVICE, "%s: cuda: %s", op, cudaGetErrorString(rc));
 }
 
@@ -22,8 +23,8 @@ static void cuda_close(sky_dev *d)
     cudaFree(d->small);
     cudaFree(d->fault);
     sky_cuda_ring_close(d->ring);
+    sky_cuda_links_close(d->links); /* before the streams it was used on */
     sky_cuda_lanes_close(d->lanes);
-    sky_cuda_links_close(d->links);
     sky_cuda_blas_close(d->blas);
     if (d->stream)
         cudaStreamDestroy(d->stream);
@@ -35,6 +36,8 @@ static int open_device(sky_dev *d, sky_err *e)
     int major = 0, rc = sky_cuda_ok(cudaSetDevice(d->index), "device", e);
     if (!rc)
         rc = sky_cuda_ok(cudaDeviceGetAttribute(&d->sms, cudaDevAttrMultiProcessorCount, d->index), "device", e);
+    if (!rc)
+        rc = sky_cuda_ok(cudaDeviceGetAttribute(&d->shared_most, cudaDevAttrMaxSharedMemoryPerBlockOptin, d->index), "device", e);
     if (!rc)
         rc = sky_cuda_ok(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, d->index), "device", e);
     if (!rc && major < 8)

@@ -30,6 +30,7 @@ enum { SKY_CUDA_CHECKS = 64 };
 
 struct sky_dev {
     int index, sms;
+    int shared_most; /* bytes of shared memory that a block may have */
     cudaStream_t stream; /* what operations are queued on */
     sky_cuda_blas *blas;
     sky_cuda_links *links; /* to the GPUs of other ranks; NULL: alone */

@@ -1,10 +1,10 @@
 /* host.cu -- arrays of the host on their way to the device.
  *
- * The caller's memory is pageable, and may change as soon as the call returns. A copy from such memory makes the driver
- * stage it by itself, which can wait for the device. So arrays of up to half a ring go through page-locked memory that the
- * device owns: written there by the host, copied from there when the stream comes to it. Each half has an event, recorded
- * when the host leaves it, behind the last copy out of it; before the host writes into that half again it waits for the
- * event. Larger arrays (weights, once) are left to the driver.
+ * The caller's memory is pageable, and may change as soon as the call returns. Of a copy from such memory CUDA says that it
+ * may wait for the device, and not that it does: where a GPU reads the host's pages itself, it need not. So arrays go
+ * through page-locked memory that the device owns, large ones in pieces: written there by the host, copied from there when
+ * the stream comes to it. Each half has an event, recorded when the host leaves it, behind the last copy out of it; before
+ * the host writes into that half again it waits for the event.
  *
  * While a recording is made the array goes into the recording's own memory instead (replay.cu). */
 #include "device.h"
@@ -51,19 +51,22 @@ static int turn(sky_dev *d, const char *op, sky_err *e)
     return rc ? rc : sky_cuda_ok(cudaEventSynchronize(r->left[r->half]), op, e); /* never recorded: returns at once */
 }
 
-/* Where from: the ring's copy, or the host's array itself. */
-static int locked(sky_dev *d, const void **from, size_t n, const char *op, sky_err *e)
+/* The ring's copy of at most HALF bytes; NULL: e says why. */
+static const void *locked(sky_dev *d, const void *host, size_t n, const char *op, sky_err *e)
 {
     sky_cuda_ring *r = d->ring;
-    if (n > HALF)
-        return SKY_OK;
     if (n > HALF - r->at && turn(d, op, e))
-        return e->code;
+        return NULL;
     char *p = r->p + r->half * HALF + r->at;
-    memcpy(p, *from, n);
+    memcpy(p, host, n);
     r->at += (n + RING_ALIGN - 1) / RING_ALIGN * RING_ALIGN;
-    *from = p;
-    return SKY_OK;
+    return p;
+}
+
+static int bring_piece(sky_dev *d, void *to, const void *host, size_t n, const char *op, sky_err *e)
+{
+    const void *from = locked(d, host, n, op, e);
+    return from ? sky_cuda_ok(cudaMemcpyAsync(to, from, n, cudaMemcpyHostToDevice, d->stream), op, e) : e->code;
 }
 
 int sky_cuda_bring(sky_dev *d, void *to, const void *host, size_t n, const char *op, sky_err *e)
@@ -74,8 +77,10 @@ int sky_cuda_bring(sky_dev *d, void *to, const void *host, size_t n, const char 
     }
     if (d->work)
         sky_cuda_measure(d->work, n);
-    int rc = locked(d, &host, n, op, e);
-    return rc ? rc : sky_cuda_ok(cudaMemcpyAsync(to, host, n, cudaMemcpyHostToDevice, d->stream), op, e);
+    int rc = SKY_OK;
+    for (size_t at = 0; at < n && !rc; at += HALF)
+        rc = bring_piece(d, static_cast<char *>(to) + at, static_cast<const char *>(host) + at, n - at < HALF ? n - at : HALF, op, e);
+    return rc;
 }
 
 void *sky_cuda_small(sky_dev *d, const void *host, size_t n, const char *op, sky_err *e)

@@ -132,7 +132,7 @@ static int recorded(sky_dev *d, sky_work *w, int done, sky_err *e)
     if (g)
         cudaGraphDestroy(g);
     if (!rc && w->used)
-        rc = sky_cuda_ok(cudaMemcpyAsync(w->kept, w->host, w->used, cudaMemcpyHostToDevice, d->stream), "recording", e);
+        rc = sky_cuda_bring(d, w->kept, w->host, w->used, "recording", e);
     sky_free(w->host);
     w->host = NULL;
     w->state = SKY_WORK_RECORDED;

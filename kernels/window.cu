@@ -169,8 +169,8 @@ static int window_attention(sky_dev *d, sky_tensor *y, const sky_tensor *qkv, co
         return sky_cuda_launched("window_attention", e);
     }
     size_t shared = rows_shared(o);
-    if (shared > 227 << 10)
-        return sky_fail(e, SKY_ELIMIT, "window_attention: a window of %d and a head width of %d need %zu KB of shared memory, at most 227", win, o.D, shared >> 10);
+    if (shared > static_cast<size_t>(d->shared_most))
+        return sky_fail(e, SKY_ELIMIT, "window_attention: a window of %d and a head width of %d need %zu KB of shared memory, at most %d", win, o.D, shared >> 10, d->shared_most >> 10);
     int rc = sky_cuda_ok(cudaFuncSetAttribute(window_rows, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)), "window_attention", e);
     if (rc)
         return rc;

@@ -167,7 +167,7 @@ static int window_attention_backward(sky_dev *d, sky_grad *dqkv, sky_grad *dpad_
     int64_t count = o.B * o.wr * o.wc, nb = static_cast<int64_t>(o.heads) * o.N * o.N, np = 3 * static_cast<int64_t>(o.heads) * o.D;
     int groups = count < GROUPS ? static_cast<int>(count) : GROUPS;
     size_t shared = shared_bytes(o);
-    if (shared > 227 << 10 || o.D > 32 * EACH)
+    if (shared > static_cast<size_t>(d->shared_most) || o.D > 32 * EACH)
         return sky_fail(e, SKY_ELIMIT, "%s: a window of %d and a head width of %d are more than shared memory holds", op, win, o.D);
     double *part = static_cast<double *>(sky_cuda_scratch(d, static_cast<size_t>(groups * (nb + np + o.heads)) * sizeof *part, op, e));
     if (!part || sky_cuda_ok(cudaFuncSetAttribute(window_backward, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)), op, e))

@@ -9,6 +9,7 @@
 #include <string.h>
 
 extern int emu_order __attribute__((weak)); /* tests/emulate: there when the kernels are emulated */
+extern unsigned emu_lazy __attribute__((weak));
 
 enum { GUARD = 512 };
 
@@ -279,6 +280,41 @@ static void exchange(run *r)
     release(r);
 }
 
+/* What there is no memory for is said of what wanted it, not of the next operation too. */
+static void no_memory(run *r)
+{
+    const size_t much = (size_t)1 << 50;
+    void *p;
+    sky_tensor y = result(r, SKY_F32, 0, S(5));
+    int device = r->be->alloc(r->dev, &p, much, &r->e), host = r->be->host_alloc ? r->be->host_alloc(r->dev, &p, much, &r->e) : SKY_ENOMEM;
+    OK(device == SKY_ENOMEM && host == SKY_ENOMEM && !r->be->fill(r->dev, &y, 1, &r->e), "memory: more than there is, and on");
+    release(r);
+}
+
+/* A large array of the host may change as soon as it was put, too. */
+static void large_put(run *r)
+{
+    sky_tensor y = {.dtype = SKY_U8, .ndim = 1, .shape = {(9 << 20) + 3}};
+    const int64_t n = sky_bytes(&y);
+    uint8_t *p = room(n), *q = room(n);
+    int same = !r->be->alloc(r->dev, &y.data, (size_t)n, &r->e);
+    for (int64_t i = 0; i < n; i++)
+        p[i] = (uint8_t)(i * 7 + i / 256);
+    if (&emu_lazy)
+        emu_lazy = ~0u;
+    same = same && !r->be->put(r->dev, &y, p, &r->e);
+    memset(p, 0, (size_t)n);
+    same = same && !r->be->get(r->dev, q, &y, &r->e);
+    if (&emu_lazy)
+        emu_lazy = 0;
+    for (int64_t i = 0; i < n && same; i++)
+        same = q[i] == (uint8_t)(i * 7 + i / 256);
+    OK(same, "put: %lld bytes, which change when the call is over", (long long)n);
+    r->be->free(r->dev, y.data, (size_t)n);
+    free(p);
+    free(q);
+}
+
 static void checked(int ok, const char *what) { OK(ok, "%s", what); }
 
 int main(int argc, char **argv)
@@ -300,6 +336,10 @@ int main(int argc, char **argv)
         for (const op_case *c = lists[k]; c->name; c++)
             if (!strncmp(c->name, only, strlen(only)))
                 test_case(&a, &b, c);
+    if (!strncmp("memory", only, strlen(only)))
+        no_memory(&b);
+    if (!strncmp("put", only, strlen(only)))
+        large_put(&b);
     if (!strncmp("exchange", only, strlen(only)))
         exchange(&b);
     if (!strncmp("replay", only, strlen(only)))

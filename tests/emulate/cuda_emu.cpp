@@ -18,7 +18,7 @@
 
 /* ---- memory: every allocation ends at an inaccessible page and is itself inaccessible to host code ---------------- */
 
-enum { PAGE = 4096, ALIGN = 256 };
+enum { PAGE = 4096, ALIGN = 256, SHARED = 48 << 10, SHARED_MOST = 227 << 10 };
 struct allocation {
     char *map, *p;
     size_t mapped, bytes;
@@ -73,7 +73,7 @@ cudaError_t cudaMalloc(void **p, size_t bytes)
     size_t size = ((bytes ? bytes : 1) + ALIGN - 1) / ALIGN * ALIGN, mapped = (size + PAGE - 1) / PAGE * PAGE + 2 * PAGE;
     char *map = (char *)mmap(NULL, mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (map == MAP_FAILED)
-        return cudaErrorMemoryAllocation;
+        return emu_said(cudaErrorMemoryAllocation);
     memory.push_back({map, map + mapped - PAGE - size, mapped, size});
     *p = memory.back().p;
     if (protection_key() >= 0 && pkey_mprotect(map + PAGE, mapped - 2 * PAGE, PROT_READ | PROT_WRITE, protection_key()))
@@ -95,7 +95,7 @@ cudaError_t cudaFree(void *p)
             memory.erase(memory.begin() + (long)i);
             return cudaSuccess;
         }
-    return cudaErrorInvalidValue;
+    return emu_said(cudaErrorInvalidValue);
 }
 cudaError_t cudaMemGetInfo(size_t *available, size_t *total) { return *available = *total = (size_t)8 << 30, cudaSuccess; }
 
@@ -118,21 +118,42 @@ cudaError_t cudaMallocHost(void **p, size_t bytes)
     if (rc != cudaSuccess)
         return rc;
     if (!(*p = aligned_alloc(ALIGN, (bytes + ALIGN) / ALIGN * ALIGN)))
-        return cudaErrorMemoryAllocation;
+        return emu_said(cudaErrorMemoryAllocation);
     memset(*p, 0xff, bytes);
     pinned.push_back({(char *)*p, bytes});
     return cudaSuccess;
 }
 cudaError_t cudaFreeHost(void *p)
 {
+    cudaError_t rc = p ? emu_not_in_capture() : cudaSuccess;
+    if (!p || rc != cudaSuccess)
+        return rc;
     emu_drain_all();
-    for (size_t i = 0; p && i < pinned.size(); i++)
+    for (size_t i = 0; i < pinned.size(); i++)
         if (pinned[i].p == p) {
             pinned.erase(pinned.begin() + (long)i);
             free(p);
             return cudaSuccess;
         }
-    return p ? cudaErrorInvalidValue : cudaSuccess;
+    return emu_said(cudaErrorInvalidValue);
+}
+
+/* Dynamic shared memory beyond 48 KB has to be asked for. */
+static std::vector<std::pair<const void *, size_t>> allowed;
+cudaError_t emu_allow_shared(const void *kernel, int bytes)
+{
+    if (bytes < 0 || bytes > SHARED_MOST)
+        return emu_said(cudaErrorInvalidValue);
+    allowed.insert(allowed.begin(), {kernel, (size_t)bytes});
+    return cudaSuccess;
+}
+void emu_check_shared(const void *kernel, size_t bytes)
+{
+    for (auto &a : allowed)
+        if (a.first == kernel && bytes <= a.second)
+            return;
+    if (bytes > SHARED)
+        die("more dynamic shared memory than the kernel was allowed");
 }
 
 void emu_check_range(const void *p, size_t n)
@@ -147,20 +168,6 @@ static void copy_now(void *dst, const void *src, size_t bytes)
     memcpy(dst, src, bytes);
     emu_close_memory();
 }
-/* Memory that is not page-locked is read before the call returns, and has been written when it returns. */
-static cudaError_t copy_pageable(void *dst, const void *src, size_t bytes, cudaMemcpyKind kind, cudaStream_t s)
-{
-    cudaError_t rc = emu_capturing(s) ? emu_not_in_capture() : cudaSuccess;
-    if (rc != cudaSuccess)
-        return rc;
-    if (kind == cudaMemcpyHostToDevice) {
-        std::vector<char> held((const char *)src, (const char *)src + bytes);
-        emu_queue(s, [dst, held] { copy_now(dst, held.data(), held.size()); });
-        return cudaSuccess;
-    }
-    emu_queue(s, [=] { copy_now(dst, src, bytes); });
-    return cudaStreamSynchronize(s);
-}
 cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpyKind kind, cudaStream_t s)
 {
     if (!bytes)
@@ -171,8 +178,8 @@ cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpy
         emu_check_range(src, bytes);
     if (kind == cudaMemcpyDeviceToDevice && (char *)dst < (const char *)src + bytes && (const char *)src < (char *)dst + bytes)
         die("a copy within the device overlaps itself");
-    if ((kind == cudaMemcpyHostToDevice && !is_pinned(src, bytes)) || (kind == cudaMemcpyDeviceToHost && !is_pinned(dst, bytes)))
-        return copy_pageable(dst, src, bytes, kind, s);
+    if (emu_capturing(s) && ((kind == cudaMemcpyHostToDevice && !is_pinned(src, bytes)) || (kind == cudaMemcpyDeviceToHost && !is_pinned(dst, bytes))))
+        return emu_not_in_capture();
     emu_queue(s, [=] { copy_now(dst, src, bytes); });
     return cudaSuccess;
 }
@@ -188,10 +195,20 @@ cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t s)
 }
 
 cudaError_t cudaGetDeviceCount(int *n) { return *n = 8, cudaSuccess; }
-cudaError_t cudaDeviceGetAttribute(int *v, cudaDeviceAttr a, int) { return *v = a == cudaDevAttrMultiProcessorCount ? 3 : 8, cudaSuccess; }
+cudaError_t cudaDeviceGetAttribute(int *v, cudaDeviceAttr a, int)
+{
+    *v = a == cudaDevAttrMultiProcessorCount ? 3 : a == cudaDevAttrMaxSharedMemoryPerBlockOptin ? SHARED_MOST : 8;
+    return cudaSuccess;
+}
 cudaError_t cudaDriverGetVersion(int *v) { return *v = 0, cudaSuccess; }
 cudaError_t cudaRuntimeGetVersion(int *v) { return *v = 0, cudaSuccess; }
 static cudaError_t last = cudaSuccess;
+cudaError_t emu_said(cudaError_t rc)
+{
+    if (rc != cudaSuccess)
+        last = rc;
+    return rc;
+}
 cudaError_t cudaGetLastError(void)
 {
     cudaError_t e = last;
@@ -509,7 +526,7 @@ void emu_run(dim3 grid, dim3 block, size_t shared, const std::function<void()> &
 {
     int64_t blocks = (int64_t)grid.x * grid.y * grid.z;
     threads = (int)(block.x * block.y * block.z);
-    if (threads < 1 || threads > MAX_THREADS || blocks < 1 || grid.x > 0x7fffffff || grid.y > 65535 || grid.z > 65535 || shared > 227 << 10)
+    if (threads < 1 || threads > MAX_THREADS || blocks < 1 || grid.x > 0x7fffffff || grid.y > 65535 || grid.z > 65535 || shared > SHARED_MOST)
         die("a launch that the machine would refuse");
     if (!fibers) {
         fibers = new fiber[MAX_THREADS];

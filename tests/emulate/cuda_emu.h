@@ -7,12 +7,13 @@
  * descending order too (emu_order), with asynchronous copies that land at once instead of as late as possible, catches
  * those where the ascending order happens to be right. Stricter than the machine: a thread that ends while others wait for it, lanes of a warp that
  * wait in different operations, a pointer argument that is not device memory, and host code that touches device memory
- * end the program. It says nothing about speed, or about memory ordering without a barrier. Multiply-adds are fused where
+ * end the program. An error of the runtime is also that of the next cudaGetLastError, as on the machine. It says nothing about speed, or about memory ordering without a barrier. Multiply-adds are fused where
  * the host's compiler sees fit, which need not be where the device's does.
  *
  * Streams do their work at once, or, with their bit in emu_lazy, as late as possible: when the host or another stream
  * waits for it. A missing wait then reads what was there before, and memory used again too early loses what it held, if
- * one of the two streams is late and the other is not. A graph is the list of what was queued during the capture with
+ * one of the two streams is late and the other is not. That holds for copies of any host memory: where it is not
+ * page-locked the call may wait, says the manual, and need not. A graph is the list of what was queued during the capture with
  * its arguments, as on the machine. */
 #ifndef SKY_TESTS_CUDA_EMU_H
 #define SKY_TESTS_CUDA_EMU_H
@@ -52,7 +53,7 @@ enum cudaError_t { cudaSuccess = 0, cudaErrorMemoryAllocation = 2, cudaErrorInva
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
 enum { cudaFuncAttributeMaxDynamicSharedMemorySize = 8, cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2 };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeGlobal, cudaStreamCaptureModeThreadLocal, cudaStreamCaptureModeRelaxed };
-enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount, cudaDevAttrComputeCapabilityMajor, cudaDevAttrComputeCapabilityMinor };
+enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount, cudaDevAttrComputeCapabilityMajor, cudaDevAttrMaxSharedMemoryPerBlockOptin };
 typedef struct emu_stream *cudaStream_t;
 typedef struct emu_event *cudaEvent_t;
 typedef struct emu_graph *cudaGraph_t, *cudaGraphExec_t;
@@ -84,7 +85,8 @@ cudaError_t cudaGetLastError(void);
 cudaError_t cudaDriverGetVersion(int *v);
 cudaError_t cudaRuntimeGetVersion(int *v);
 const char *cudaGetErrorString(cudaError_t e);
-template <class K> cudaError_t cudaFuncSetAttribute(K, int, int) { return cudaSuccess; }
+cudaError_t emu_allow_shared(const void *kernel, int bytes);
+template <class K> cudaError_t cudaFuncSetAttribute(K kernel, int, int bytes) { return emu_allow_shared(reinterpret_cast<const void *>(kernel), bytes); }
 
 /* ---- launches */
 extern int emu_order; /* 0: threads and blocks ascending; 1: descending */
@@ -94,10 +96,12 @@ void emu_queue(cudaStream_t s, std::function<void()> f); /* NULL: now, after eve
 void emu_drain_all(void);
 int emu_capturing(cudaStream_t s);
 cudaError_t emu_not_in_capture(void); /* an error, which ends every capture, while there is one */
+cudaError_t emu_said(cudaError_t rc);   /* rc; an error is the last one then */
 void emu_open_memory(void);  /* device memory may be touched ... */
 void emu_close_memory(void); /* ... until here */
 void emu_check_pointer(const void *p);
 void emu_check_range(const void *p, size_t n); /* that lie in one allocation */
+void emu_check_shared(const void *kernel, size_t bytes);
 void emu_run(dim3 grid, dim3 block, size_t shared, const std::function<void()> &body);
 void *emu_dynamic_shared(void);
 
@@ -109,6 +113,7 @@ template <class T> void emu_check_argument(const T &v)
 template <class K, class... A> void emu_launch(K kernel, dim3 grid, dim3 block, size_t shared, cudaStream_t s, A... a)
 {
     (emu_check_argument(a), ...);
+    emu_check_shared(reinterpret_cast<const void *>(kernel), shared);
     emu_queue(s, [=] { emu_run(grid, block, shared, [=] { kernel(a...); }); });
 }
 #define SKY_LAUNCH(kernel, grid, block, shared, stream, ...) emu_launch(kernel, grid, block, shared, stream, __VA_ARGS__)

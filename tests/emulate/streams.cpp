@@ -71,7 +71,7 @@ cudaError_t emu_not_in_capture(void)
             s->broken = 1;
             rc = cudaErrorStreamCaptureUnsupported;
         }
-    return rc;
+    return emu_said(rc);
 }
 
 static unsigned made; /* since a device was chosen */
@@ -134,7 +134,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t e)
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode)
 {
     if (!s || s->capture)
-        return cudaErrorInvalidValue;
+        return emu_said(cudaErrorInvalidValue);
     s->capture = new emu_graph;
     s->broken = 0;
     return cudaSuccess;
@@ -143,24 +143,26 @@ cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *g)
 {
     *g = NULL;
     if (!s->capture)
-        return cudaErrorInvalidValue;
+        return emu_said(cudaErrorInvalidValue);
     *g = s->capture;
     s->capture = NULL;
     if (s->broken) {
         delete *g;
         *g = NULL;
-        return cudaErrorStreamCaptureInvalidated;
+        return emu_said(cudaErrorStreamCaptureInvalidated);
     }
     return cudaSuccess;
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *x, cudaGraph_t g, unsigned long long)
 {
-    return *x = NULL, emu_refuse_graphs ? cudaErrorMemoryAllocation : (*x = new emu_graph(*g), cudaSuccess);
+    return *x = NULL, emu_refuse_graphs ? emu_said(cudaErrorMemoryAllocation) : (*x = new emu_graph(*g), cudaSuccess);
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t g) { return delete g, cudaSuccess; }
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t x) { return emu_drain_all(), delete x, cudaSuccess; }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t x, cudaStream_t s)
 {
+    if (emu_capturing(s))
+        return emu_not_in_capture();
     emu_queue(s, [=] {
         for (const std::function<void()> &f : x->work)
             f();
