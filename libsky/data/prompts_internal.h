@@ -42,12 +42,18 @@ static inline class_set class_set_and(class_set a, const class_set *b)
         a.w[i] &= b->w[i];
     return a;
 }
+/* Not __builtin_popcountll: that is a call into libgcc where the processor is not known to have an instruction for it. */
 static inline int class_set_size(const class_set *s)
 {
-    int n = 0;
-    for (int i = 0; i < 4; i++)
-        n += __builtin_popcountll(s->w[i]);
-    return n;
+    uint64_t n = 0;
+    for (int i = 0; i < 4; i++) {
+        uint64_t x = s->w[i];
+        x -= x >> 1 & 0x5555555555555555;
+        x = (x & 0x3333333333333333) + (x >> 2 & 0x3333333333333333);
+        n += (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0f; /* a byte of the sum has at most 32 */
+    }
+    n = (n & 0x00ff00ff00ff00ff) + (n >> 8 & 0x00ff00ff00ff00ff);
+    return (int)(n * 0x0001000100010001 >> 48);
 }
 
 typedef struct {

@@ -1,5 +1,6 @@
 /* The prompts file, the rule that makes one, and slots. */
 #include "data/prompts.h"
+#include "base/hash.h"
 #include "base/io.h"
 #include "base/mem.h"
 #include "t.h"
@@ -203,6 +204,84 @@ static void check_multi(void)
     OK(!make(lone, 0, &co, &o) && strstr(err.msg, "'a'"), "nothing in common: %s", err.msg);
 }
 
+/* The multi-class rule of docs/protocol.md word for word, sample against sample. */
+enum { CROWD = 24 };
+typedef struct {
+    char id[8];
+    int asks[256], offers[256];
+} member;
+
+static int covers(const member *asking, const member *offering)
+{
+    int n = 0;
+    for (int c = 0; c < 256; c++)
+        n += asking->asks[c] && offering->offers[c];
+    return n;
+}
+
+static void prompt_one(sky_buf *b, const member v[CROWD], const member *q, uint64_t seed)
+{
+    const member *list[CROWD];
+    int most = 1, n = 0;
+    for (int i = 0; i < CROWD; i++)
+        if (&v[i] != q && covers(q, &v[i]) > most)
+            most = covers(q, &v[i]);
+    for (int i = 0; i < CROWD; i++)
+        if (&v[i] != q && covers(q, &v[i]) == most)
+            list[n++] = &v[i];
+    if (n)
+        sky_buf_printf(b, "%s<%s:-1 ", q->id, list[sky_mix64(sky_mix64(sky_fnv1a(q->id), seed), 0) % (uint64_t)n]->id);
+}
+
+/* Some of so many classes, which lie in all four words of a set; every third sample has a list of classes. */
+static json_t *make_member(member *m, uint64_t h, int classes)
+{
+    json_t *has = json_array(), *listed = json_array();
+    const int by_list = h % 3 == 0;
+    for (int k = 0; k < classes; k++) {
+        const uint64_t bits = sky_mix64(h, (uint64_t)k);
+        const int c = 5 + k * 250 / classes, in = !k || bits & 1, named = (bits & 2) != 0;
+        if (in)
+            json_array_append_new(has, json_integer(c));
+        if (named)
+            json_array_append_new(listed, json_integer(c));
+        m->asks[c] = by_list ? named : in;
+        m->offers[c] = in && (!by_list || named);
+    }
+    json_t *entry = json_pack("{s:s, s:{s:o}, s:o}", "id", m->id, "classes", "label", has, "listed_classes", listed);
+    if (!by_list)
+        json_object_del(entry, "listed_classes");
+    return entry;
+}
+
+static void check_multi_rule(void)
+{
+    static member v[CROWD];
+    const sky_catalogue_opts co = {0};
+    int lines = 0, wrong = 0;
+    for (uint64_t round = 0; round < 100; round++) {
+        const sky_prompts_opts o = {.seed = round, .multi = 1};
+        json_t *all = json_array();
+        sky_buf want = {0};
+        memset(v, 0, sizeof v);
+        for (int i = 0; i < CROWD; i++) {
+            snprintf(v[i].id, sizeof v[i].id, "s%02d", i);
+            json_array_append_new(all, make_member(&v[i], sky_mix64(round, (uint64_t)i), (int[]){3, 6, 12, 40}[round % 4]));
+        }
+        for (int i = 0; i < CROWD; i++)
+            prompt_one(&want, v, &v[i], o.seed);
+        char *text = sky_json_dump(all), *got = text ? make(text, round & 1, &co, &o) : NULL;
+        wrong += !got || strcmp(got, want.p);
+        for (const char *at = want.p; (at = strchr(at, '<')); at++)
+            lines++;
+        json_decref(all);
+        sky_free(text);
+        sky_free(got);
+        sky_buf_free(&want);
+    }
+    OK(wrong == 0 && lines > 2200, "%d multi-class prompts as the rule says, word for word (%d of 100 files differ)", lines, wrong);
+}
+
 /* From a shard on disk: classes present and listed, through its index alone. */
 static int write_shard(const char *path)
 {
@@ -286,6 +365,7 @@ int main(void)
     check_rule();
     check_draws();
     check_multi();
+    check_multi_rule();
     check_shard();
     check_slots();
     return END();
