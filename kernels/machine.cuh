@@ -28,12 +28,13 @@ static __device__ inline uint32_t bf16_pair(float low, float high)
     return *reinterpret_cast<uint32_t *>(&v);
 }
 
-/* c[16x8] += a[16x16] b[16x8], BF16 products, F32 sums. Lane l holds, with g = l / 4 and t = 2 * (l % 4):
+/* volatile: all lanes of the warp must come here, so it may not move into a branch that only some of them take.
+ * c[16x8] += a[16x16] b[16x8], BF16 products, F32 sums. Lane l holds, with g = l / 4 and t = 2 * (l % 4):
  * a[0] row g, columns t, t+1; a[1] row g+8; a[2], a[3] the same at columns t+8, t+9;
  * b[0] rows t, t+1 of column g; b[1] rows t+8, t+9;  c[0], c[1] row g, columns t, t+1; c[2], c[3] row g+8. */
 static __device__ inline void mma_bf16(float c[4], const uint32_t a[4], const uint32_t b[2])
 {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
