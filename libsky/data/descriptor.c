@@ -39,6 +39,7 @@ static int add_path(parser *p, sky_dataset_field *f, const char *text)
         snprintf(p->at, sizeof p->at, "--%.20s", text + 1);
         int rc = sky_pattern_parse(&f->path[f->npaths], given, p->at, p->e);
         f->npaths += !rc;
+        f->option = strcmp(text, "$labels") ? "--images" : "--labels";
         return rc ? SKY_EUSAGE : SKY_OK;
     }
     int rc = sky_pattern_parse(&f->path[f->npaths], text, p->at, p->e);
@@ -284,6 +285,8 @@ static int check_ids(parser *p)
                 if (sky_pattern_find(q, sky_pattern_token(want, t)) < 0)
                     return sky_fail(p->e, SKY_ECORRUPT, "%s: path '%s' lacks the token '%s' that the sample's id is made of",
                                     at(p, "fields", p->d->field[i].name), sky_pattern_text(q), sky_pattern_token(want, t));
+            if (!sky_pattern_tokens(want) && p->d->field[i].option)
+                return sky_fail(p->e, SKY_EUSAGE, "%s '%s': no token, such as {id} or *, that the sample's id could be made of", p->d->field[i].option, sky_pattern_text(q));
             if (!sky_pattern_tokens(want))
                 return sky_fail(p->e, SKY_ECORRUPT, "%s: no token that the sample's id could be made of",
                                 at(p, "fields", p->d->field[i].name));

@@ -19,6 +19,7 @@ typedef struct {
     int label;                  /* role: 0 image, 1 label */
     sky_pattern **path;         /* alternatives; npaths 0: an option that was not given */
     int npaths;
+    const char *option;         /* "--images" or "--labels" where that gave the path */
     int stack;                  /* no alternatives: one file per band, in their order */
     sky_read_how how;
     uint32_t dtypes;            /* accepted types, bit 1 << sky_dtype; 0: any */

@@ -497,6 +497,20 @@ static int nothing_found(const sky_plan *p, const sky_listing *l, const sky_plan
     return rc;
 }
 
+/* Every picture may lack its label, but a pattern that somebody typed and that fits no file at all is a mistake. */
+static int check_options(const sky_plan *p, const sky_listing *l, sky_err *e)
+{
+    for (int k = 0; k < p->d->nfields; k++) {
+        const sky_dataset_field *f = &p->d->field[k];
+        size_t have = 0;
+        for (size_t i = 0; f->option && i < p->n; i++)
+            have += p->item[i].field[k].n > 0;
+        if (f->option && p->n && !have)
+            return sky_fail(e, SKY_ECORRUPT, "%s '%.200s' fits none of the %zu files given", f->option, sky_pattern_text(f->path[0]), sky_listing_count(l));
+    }
+    return SKY_OK;
+}
+
 static int plan_lists(sky_plan *p, const sky_listing *l, const sky_plan_opts *o, sky_err *e)
 {
     int rc = SKY_OK;
@@ -539,6 +553,8 @@ int sky_plan_open(sky_plan **out, const sky_dataset *d, const sky_listing *l, co
         qsort(p->item, p->n, sizeof *p->item, by_id);
     if (!rc)
         rc = check_unique(p, e);
+    if (!rc)
+        rc = check_options(p, l, e);
     if (!rc)
         keep_wanted(p, o);
     if (!rc && !p->n && !p->left_out)

@@ -173,6 +173,8 @@ run 2 "needs --images PATTERN" "folder without a pattern" -d folder $F
 run 2 "takes no --images" "a pattern where none is asked for" -d flood3i --images 'x/{id}.png' $F
 run 2 "^sky-ingest: --labels: " "a pattern that is none" -d folder --images 'Images/{id}.jpg' --labels 'lab/{nm' $F
 run 3 "path '.*' lacks the token 'id'" "labels that cannot be paired" -d folder --images 'Images/{id}.jpg' --labels 'Semantic_mask/{x}.png' $F
+run 3 "--labels 'Semantic_mask/{id}_mask.png' fits none of the [0-9]* files given" "labels that are nowhere" -d folder --images 'Images/{id}.jpg' --labels 'Semantic_mask/{id}_mask.png' $F
+run 2 "^sky-ingest: --images 'Images/a_0_0.jpg': no token, such as {id}" "a pattern that names nothing" -d folder --images 'Images/a_0_0.jpg' $F
 run 2 "pattern '{id' *" "a pattern with an open brace" -d folder --images '{id' $F
 
 # ---- links, missing files, damage ------------------------------------------------------------------------------------------
