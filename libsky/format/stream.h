@@ -18,7 +18,8 @@ typedef struct {
 extern const sky_limits sky_limits_default;
 
 typedef struct sky_reader sky_reader;
-/* paths: n files ("-": standard input), read one after another; n = 0: standard input. */
+/* paths: n files ("-": standard input), read one after another; n = 0: standard input,
+ * which must not be a terminal then: somebody forgot the file. */
 int sky_reader_open(sky_reader **out, char *const *paths, int n, const sky_limits *lim, sky_err *e) SKY_MUST_USE;
 /* As sky_reader_open, for damaged shards: when the first schema is lost too, opening succeeds, the first
  * sky_reader_next reports it, and the schema is the copy kept beside the index, else an empty object. */

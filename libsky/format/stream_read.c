@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 const sky_limits sky_limits_default = {(uint64_t)16 << 20, (uint64_t)16 << 30, (uint64_t)32 << 30};
 
@@ -422,6 +423,8 @@ static int reader_open(sky_reader **out, char *const *paths, int n, const sky_li
 
 int sky_reader_open(sky_reader **out, char *const *paths, int n, const sky_limits *lim, sky_err *e)
 {
+    if (!n && isatty(0))
+        return sky_fail(e, SKY_EUSAGE, "no input: name files, or - for standard input");
     return reader_open(out, paths, n, lim, 0, e);
 }
 

@@ -97,6 +97,13 @@ expect 2 "stitch" "no --stitch" $tile --stitch "$dir/a.sky"
 
 # ---- bad input
 expect 4 "no.sky" "no such file" $tile --size 32 "$dir/no.sky"
+if command -v script >/dev/null; then
+    script -qec "$tile --size 32" /dev/null </dev/null >"$dir/err" 2>&1
+    [ $? -eq 2 ] && grep -q 'no input: name files' "$dir/err"
+    ok $? "no file and a terminal: it does not wait for somebody to type a stream"
+else
+    n=$((n + 1)); echo "ok $n - no file and a terminal # SKIP no script(1)"
+fi
 head -c 30000 "$dir/a.sky" >"$dir/cut"
 expect 3 "ends" "truncated input" $tile --size 32 "$dir/cut"
 expect 3 "" "empty input" $tile --size 32 /dev/null
