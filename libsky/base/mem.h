@@ -9,7 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-void *sky_alloc(size_t n);            /* uninitialised, 64-byte aligned, room for a multiple of 64 bytes; NULL on failure; n = 0 gives a unique pointer */
+/* Uninitialised, 64-byte aligned, room for a multiple of 64 bytes. NULL: out of memory, so n = 0 gives a pointer, too. */
+void *sky_alloc(size_t n);
 void *sky_alloc_node(size_t n);       /* the same for strings and nodes of trees: aligned as malloc does, and faster */
 void *sky_calloc(size_t n, size_t m); /* zeroed n*m bytes; overflow gives NULL */
 void *sky_realloc(void *p, size_t old_n, size_t n); /* contents up to min(old_n, n) kept */
