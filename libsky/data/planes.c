@@ -27,7 +27,7 @@ int sky_planes_bands(int *band, const sky_field *f, const char *const *want, int
     const int64_t c = sky_field_dim(f, 'c') < 0 ? 1 : sky_field_dim(f, 'c');
     const int by_name = want && json_array_size(names);
     if (!by_name && want && c != n)
-        return sky_fail(e, SKY_ECORRUPT, "field '%s': %" PRId64 " bands without names, expected %d", f->name, c, n);
+        return sky_fail(e, SKY_ECORRUPT, "field '%s': %" PRId64 " bands that the data do not name, and %d names for them", f->name, c, n);
     for (int i = 0; i < n; i++) {
         band[i] = by_name ? -1 : i;
         for (size_t b = 0; by_name && b < json_array_size(names); b++) {

@@ -251,7 +251,7 @@ static int check_segment(const reader *x)
     if (!rc)
         rc = required(x, "segment.classes", r->segment.classes > 0);
     if (!rc)
-        rc = required(x, "segment.bands", r->segment.bands.n > 0);
+        rc = r->segment.bands.n ? SKY_OK : refuse(x, SKY_ECORRUPT, "segment.bands", "is missing: the names of the bands of field '%s', in order; bands that the data do not name get names here", r->segment.field);
     if (!rc)
         rc = required(x, "augment.crop", r->augment.crop > 0);
     if (!rc && r->segment.neck_scales.n != levels(r))

@@ -180,6 +180,13 @@ static void dates(json_t *normal)
     OK(ok, "3 and 8 dates out of 5; a picture smaller than the crop is filled up %s", e.msg);
     OK(sorted && !repeats && !absent, "dates in order, without repetition when there are enough, never an absent one");
     OK(used[0] && used[2] && used[3] && used[4] && used[5], "every date is drawn");
+    float v[1];
+    json_t *two = plain(2);
+    o.dates = 0, o.bands = (char *const[]){"a", "b"}, o.nbands = 1;
+    OK(first(&m, &o, v, 1, &e), "a band that the data do not name has the name it is given %s", e.msg);
+    o.normal = two, o.nbands = 2;
+    OK(!first(&m, &o, v, 1, &e) && strstr(e.msg, "1 bands that the data do not name, and 2 names"), "one name for each: %s", e.msg);
+    json_decref(two);
     made_close(&m);
 }
 

@@ -123,6 +123,7 @@ static void refused(void)
         {"task: segment\nmodel: tiny\nsteps: 4\ndata: {train: a}\n", "optimizer.lr", "missing"},
         {"task: segment\nmodel: tiny\nsteps: 4\ndata: {train: a}\noptimizer: {lr: 1}\nsegment: {classes: 2, bands: [a], neck_scales: [1, 2]}\naugment: {crop: 8}\n", "line 6", "per level"},
         {"task: segment\nmodel: tiny\nsteps: 4\ndata: {train: a}\noptimizer: {lr: 1}\nsegment: {classes: 2, bands: [a]}\n", "augment.crop", "missing"},
+        {"task: segment\nmodel: tiny\nsteps: 4\ndata: {train: a}\noptimizer: {lr: 1}\nsegment: {field: hr, classes: 2}\n", "segment.bands", "is missing: the names of the bands of field 'hr'"},
         {"task: segment\nmodel: tiny\nsegment: {ignore_labels: [0, 3.5]}\n", "line 3", "integer"},
         {"recompute: 1\n", "line 1", "true or false"},
         {"- a\n", "t.yaml", "mapping"},
