@@ -547,6 +547,37 @@ static int check_words(const sky_cli *cli, const options *o, sky_err *e)
     return SKY_OK;
 }
 
+/* An option that has no say in what is asked for is refused: who gives --probabilities waits for them. */
+static int check_place(const sky_cli *cli, const options *o, sky_err *e)
+{
+    const int made = o->make_prompts >= 0, passes = !made && o->prompts;
+    const struct {
+        const char *name;
+        int given, here;
+        const char *with;
+    } of[] = {
+        {"split", o->split != NULL, made, "--make-prompts"},
+        {"prompt-split", o->prompt_split != NULL, made, "--make-prompts"},
+        {"protocol", o->protocol != NULL, made || passes, "--prompts or --make-prompts"},
+        {"label", o->label != NULL, made || passes, "--prompts or --make-prompts"},
+        {"prompt-shards", o->prompt_shards.n > 0, passes, "--prompts"},
+        {"config", o->config != NULL, passes, "--prompts"},
+        {"size", o->size != 512, passes, "--prompts"},
+        {"batch", o->batch != 1, passes, "--prompts"},
+        {"slots", o->slots != 1, passes, "--prompts"},
+        {"seed", cli->seed_given, passes, "--prompts"},
+        {"probabilities", o->probabilities, passes, "--prompts"},
+        {"image", strcmp(o->image, "hr") != 0, passes, "--prompts"},
+        {"date", strcmp(o->date, "nearest") != 0, passes, "--prompts"},
+        {"relaxed", o->relaxed, passes, "--prompts"},
+        {"palette", o->palette, !made, "--model"},
+    };
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++)
+        if (of[i].given && !of[i].here)
+            return sky_fail(e, SKY_EUSAGE, "--%s goes with %s (try --help)", of[i].name, of[i].with);
+    return SKY_OK;
+}
+
 int main(int argc, char **argv)
 {
     tool t = {.o = {.device = "auto", .dtype = "f32", .out = "-", .image = "hr", .date = "nearest", .make_prompts = -1, .batch = 1, .slots = 1, .size = 512}};
@@ -596,6 +627,8 @@ int main(int argc, char **argv)
     int rc = sky_cpu_level_check(&e);
     if (!rc)
         rc = check_words(&cli, &t.o, &e);
+    if (!rc)
+        rc = check_place(&cli, &t.o, &e);
     if (!rc && t.o.make_prompts >= 0) {
         rc = make_prompts(&t, &e);
     } else if (!rc && !t.o.prompts) {

@@ -39,6 +39,10 @@ says "--seed goes with --shuffle" sky-pack --seed 1 -o "$T/x.sky" "$T/none"
 says "--fields goes with --extract" sky-pack --fields hr --list "$T/none"
 says "are about the shards that -o writes" sky-pack --shard-count 3 --list "$T/none"
 says "has its own" sky-infer --make-prompts 1 --seed 2 "$T/none"
+says "--probabilities goes with --prompts" sky-infer -m "$T/none" --probabilities "$T/none"
+says "--size goes with --prompts" sky-infer --make-prompts 1 --size 256 "$T/none"
+says "--protocol goes with --prompts or --make-prompts" sky-infer -m "$T/none" --protocol binary "$T/none"
+says "--split goes with --make-prompts" sky-infer -m "$T/none" --prompts "$T/none" --split val "$T/none"
 for tool in sky-train sky-infer sky-score; do
     SKY_CPU=avx3 says "SKY_CPU: 'avx3' is not portable, avx2, avx512 or avx512bf16" $tool "$T/none"
     SKY_CPU='' says "." $tool --no-such
