@@ -2,6 +2,7 @@
  * format is small: little-endian, planar bands one strip each, or pixel-interleaved in one strip. */
 #include "format/extract.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,7 +67,7 @@ static int layout_of(layout *l, const sky_field *f, sky_err *e)
     return SKY_OK;
 }
 
-/* EPSG:n; the codes of geographic systems lie in 4001..4999, the rest is taken as projected. 0: none. */
+/* EPSG:n; 0: none. */
 static unsigned epsg_of(const sky_field *f)
 {
     const char *crs = json_string_value(json_object_get(f->meta, "crs"));
@@ -74,7 +75,22 @@ static unsigned epsg_of(const sky_field *f)
     return n < 65535 ? n : 0;
 }
 
-static void add_geo(tags *a, const sky_field *f, uint8_t matrix[128], uint8_t keys[32])
+/* A TIFF has to say whether a code is of a geographic system or of a projected one, which no range of codes tells: 4326 is
+ * geographic, 4547 projected, 7844 geographic. Coordinates do: degrees are small, and projected ones are metres from a far origin.
+ * Below 3819 and above 20000 all systems are projected, but for two. */
+static int geographic(unsigned code, const double m[6], const layout *l)
+{
+    if (code < 3819 || code > 20000)
+        return 0;
+    for (int i = 0; i < 4; i++) {
+        const double col = i & 1 ? (double)l->width : 0, row = i & 2 ? (double)l->height : 0;
+        if (fabs(m[0] * col + m[1] * row + m[2]) > 540 || fabs(m[3] * col + m[4] * row + m[5]) > 91)
+            return 0;
+    }
+    return 1;
+}
+
+static void add_geo(tags *a, const sky_field *f, const layout *l, uint8_t matrix[128], uint8_t keys[32])
 {
     double m[6];
     if (!sky_field_affine(f, m))
@@ -86,8 +102,8 @@ static void add_geo(tags *a, const sky_field *f, uint8_t matrix[128], uint8_t ke
     unsigned code = epsg_of(f);
     if (!code)
         return;
-    int geographic = code > 4000 && code < 5000;
-    const uint16_t k[16] = {1, 1, 0, 3, 1024, 0, 1, (uint16_t)(geographic ? 2 : 1), 1025, 0, 1, 1, (uint16_t)(geographic ? 2048 : 3072), 0, 1, (uint16_t)code};
+    const int degrees = geographic(code, m, l);
+    const uint16_t k[16] = {1, 1, 0, 3, 1024, 0, 1, (uint16_t)(degrees ? 2 : 1), 1025, 0, 1, 1, (uint16_t)(degrees ? 2048 : 3072), 0, 1, (uint16_t)code};
     for (int i = 0; i < 16; i++)
         sky_put_le(keys + 2 * i, k[i], 2);
     add(a, 34735, SHORT, 16, keys);
@@ -180,7 +196,7 @@ int sky_tiff_write(sky_out *o, const sky_field *f, sky_err *e)
         if (l.bands > 1)
             add(&a, 338, SHORT, (uint32_t)l.bands - 1, extra);
         add(&a, 339, SHORT, (uint32_t)l.bands, format);
-        add_geo(&a, f, matrix, keys);
+        add_geo(&a, f, &l, matrix, keys);
         add_nodata(&a, f, nodata);
         uint32_t at = directory_size(&a);
         for (uint32_t i = 0; i < strips; i++) {

@@ -157,6 +157,30 @@ if command -v gdalinfo >/dev/null; then
 else
     skip "GDAL reads the TIFF" "no gdalinfo"
 fi
+# Which of the two keys a TIFF has for its EPSG code: 2048 geographic, 3072 projected.
+key_of() { # key_of EPSG PIXEL WEST NORTH
+    printf '%s\n' "$2" 0 0 "-$2" "$3" "$4" >"$tmp/geo/a_0_0.hr.tfw"
+    printf 'dataset: geo\nfields: {hr: {role: image, path: "{id}.hr.tif", crs: "EPSG:%s"}}\n' "$1" >"$tmp/geo.yaml"
+    "$bin/bin/sky-ingest" -d "$tmp/geo.yaml" "$tmp/geo" 2>"$tmp/err" | "$pack" --extract tif -C "$tmp/tif" 2>>"$tmp/err"
+    python3 - "$tmp/tif/a_0_0.hr.tif" <<'PY'
+import struct, sys
+b = open(sys.argv[1], "rb").read()
+at, = struct.unpack_from("<I", b, 4)
+for i in range(struct.unpack_from("<H", b, at)[0]):
+    tag, _, n, where = struct.unpack_from("<HHII", b, at + 2 + 12 * i)
+    if tag == 34735:
+        k = struct.unpack_from("<%dH" % n, b, where)
+        print(k[12], k[15])
+PY
+}
+if [ -x "$bin/bin/sky-ingest" ]; then
+    "$bin/bin/sky-ingest" -d folder --images '{id:a_0_0}.jpg' tests/data/flood3i/Images | "$pack" --extract tif -C "$tmp/geo"
+    [ "$(key_of 4547 0.5 500000 3400000)" = "3072 4547" ] && [ "$(key_of 32631 10 300000 4800000)" = "3072 32631" ] &&
+        [ "$(key_of 4326 0.0001 1.4 43.6)" = "2048 4326" ] && [ "$(key_of 7844 0.0001 148.1 -35.2)" = "2048 7844" ]
+    ok $? "projected and geographic systems are told apart in TIFFs, also beyond 4001..4999"
+else
+    skip "projected and geographic systems are told apart" "sky-ingest is missing"
+fi
 
 # ---- damage
 size=$(stat -c %s "$tmp/a.sky")
