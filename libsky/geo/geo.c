@@ -116,13 +116,17 @@ static int find_dtype(sky_geo *g, sky_err *e)
     return sky_fail(e, SKY_ECORRUPT, "%s: elements of type %s are not supported", g->name, GDALGetDataTypeName(all));
 }
 
+static void set_affine(sky_geo *g, const double t[6])
+{
+    g->info.has_affine = 1;
+    memcpy(g->info.affine, (double[6]){t[1], t[2], t[0], t[4], t[5], t[3]}, 6 * sizeof *t);
+}
+
 static void find_affine(sky_geo *g)
 {
     double t[6];
-    if (GDALGetGeoTransform(g->ds, t) != CE_None)
-        return;
-    g->info.has_affine = 1;
-    memcpy(g->info.affine, (double[6]){t[1], t[2], t[0], t[4], t[5], t[3]}, sizeof t);
+    if (GDALGetGeoTransform(g->ds, t) == CE_None)
+        set_affine(g, t);
 }
 
 static int find_crs(sky_geo *g, sky_err *e)
@@ -270,6 +274,13 @@ int sky_geo_memory(sky_geo **out, const void *p, size_t n, const char *name, sky
     char vsimem[64];
     int rc = sky_geo_vsimem(vsimem, p, n, e);
     return rc ? sky_wrap(e, "%s", name) : open_as(out, vsimem, vsimem, name, e);
+}
+
+void sky_geo_world(sky_geo *g, const char *path)
+{
+    double t[6];
+    if (!g->info.has_affine && GDALReadWorldFile(path, NULL, t))
+        set_affine(g, t);
 }
 
 const sky_geo_info *sky_geo_get(const sky_geo *g) { return &g->info; }

@@ -36,6 +36,8 @@ typedef struct sky_geo sky_geo;
 int sky_geo_open(sky_geo **out, const char *uri, sky_err *e) SKY_MUST_USE;
 /* The same from bytes the caller keeps alive until close; name is used in messages. */
 int sky_geo_memory(sky_geo **out, const void *p, size_t n, const char *name, sky_err *e) SKY_MUST_USE;
+/* For a raster that sky_geo_memory opened from the file `path`: where it lies, from the world file (.jgw) beside that. */
+void sky_geo_world(sky_geo *g, const char *path);
 const sky_geo_info *sky_geo_get(const sky_geo *g);
 /* Window (x, y, w, h) of nbands bands (numbers from 1; NULL: all) as t into dst [nbands, h, w], packed. A window that
  * leaves the raster is SKY_EUSAGE. Values outside t saturate. */

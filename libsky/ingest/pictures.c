@@ -156,6 +156,8 @@ int sky_ingest_raster(sky_ingest_field *c)
         rc = sky_ingest_bytes(c, 0, &b);
     if (!rc)
         rc = named ? sky_geo_open(&g, uri, c->e) : sky_geo_memory(&g, b.p, b.n, f->path, c->e);
+    if (!rc && !named && f->box < 0)
+        sky_geo_world(g, uri);
     if (!rc)
         rc = fill_raster(c, g, uri, !named);
     sky_geo_close(g);

@@ -176,6 +176,9 @@ run 3 "path '.*' lacks the token 'id'" "labels that cannot be paired" -d folder 
 run 3 "--labels 'Semantic_mask/{id}_mask.png' fits none of the [0-9]* files given" "labels that are nowhere" -d folder --images 'Images/{id}.jpg' --labels 'Semantic_mask/{id}_mask.png' $F
 run 2 "^sky-ingest: --images 'Images/a_0_0.jpg': no token, such as {id}" "a pattern that names nothing" -d folder --images 'Images/a_0_0.jpg' $F
 run 2 "pattern '{id' *" "a pattern with an open brace" -d folder --images '{id' $F
+mkdir "$T/world" && cp $F/Images/a_0_0.jpg "$T/world/a.jpg" && printf '%s\n' 0.5 0 0 -0.5 500000 3400000 >"$T/world/a.jgw"
+run 0 "" "a JPEG with a world file beside it" -d folder --images '{id}.jpg' "$T/world"
+grep -aq '"affine":\[0.5,0.0,499999.75,0.0,-0.5,3400000.25\]' "$T/out"; ok $? "lies where that says"
 
 # ---- links, missing files, damage ------------------------------------------------------------------------------------------
 mkdir "$T/loop"; cp -r $F/Images $F/Semantic_mask "$T/loop"; ln -s . "$T/loop/again"; ln -s ../loop "$T/loop/Images/up"; ln -s nowhere "$T/loop/Images/c_0_0.jpg"
