@@ -128,10 +128,11 @@ static int set_value(sky_cli *c, const sky_opt *o, const char *s)
         return -1;
     case SKY_OPT_I64: {
         long long v = strtoll(s, &end, 10);
-        if (*end || end == s || errno)
+        const int64_t lo = o->min || o->max ? o->min : INT64_MIN, hi = o->min || o->max ? o->max : INT64_MAX;
+        if (*end || end == s)
             return mistake(c, "--%s: '%s' is not a whole number", o->name, s);
-        if ((o->min || o->max) && (v < o->min || v > o->max))
-            return mistake(c, "--%s: %s is outside %lld..%lld", o->name, s, (long long)o->min, (long long)o->max);
+        if (errno || v < lo || v > hi)
+            return mistake(c, "--%s: %s is outside %lld..%lld", o->name, s, (long long)lo, (long long)hi);
         *(int64_t *)o->value = v;
         if (o->value == &c->seed)
             c->seed_given = 1;
