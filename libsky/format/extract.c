@@ -90,17 +90,15 @@ static int wanted(sky_extract *x, const char *name)
     return strstr(x->fields, key) != NULL;
 }
 
-/* A field that the format cannot hold: an error when it was asked for, a note (once per name) when not. */
-static int leave_out(sky_extract *x, const char *name, sky_err *e)
+/* What the caller is told at the end, once per name of a field. */
+static int take_note(sky_extract *x, const char *name, const char *what, sky_err *e)
 {
-    if (x->fields || e->code == SKY_ENOMEM || e->code == SKY_EIO)
-        return e->code;
     for (int i = 0; i < x->notes; i++)
         if (!strcmp(x->noted[i], name))
             return SKY_OK;
     if (x->notes == MAX_NOTES)
         return SKY_OK;
-    char *note = sky_asprintf("%s: left out", e->msg), *copy = sky_strdup(name);
+    char *note = sky_asprintf("%s: left out", what), *copy = sky_strdup(name);
     if (!note || !copy) {
         sky_free(note);
         sky_free(copy);
@@ -109,6 +107,14 @@ static int leave_out(sky_extract *x, const char *name, sky_err *e)
     x->note[x->notes] = note;
     x->noted[x->notes++] = copy;
     return SKY_OK;
+}
+
+/* A field that the format cannot hold: an error when it was asked for, a note when not. */
+static int leave_out(sky_extract *x, const char *name, sky_err *e)
+{
+    if (x->fields || e->code == SKY_ENOMEM || e->code == SKY_EIO)
+        return e->code;
+    return take_note(x, name, e->msg, e);
 }
 
 static int open_file(const sky_extract *x, sky_out **o, const char *id, const char *field, const char *ext, sky_err *e)
@@ -192,7 +198,13 @@ static int write_tif(sky_extract *x, const sky_sample *s, const sky_field *f, sk
         sky_out_abort(o);
         return rc;
     }
-    return sky_out_commit(o, e);
+    rc = sky_out_commit(o, e);
+    const char *crs = json_string_value(json_object_get(f->meta, "crs"));
+    if (rc || !crs || !strncmp(crs, "EPSG:", 5))
+        return rc;
+    char what[200];
+    snprintf(what, sizeof what, "field '%.80s': the coordinate reference system, which is WKT and not an EPSG code", f->name);
+    return take_note(x, f->name, what, e);
 }
 
 /* ---- npz --------------------------------------------------------------------------------------------------------- */

@@ -178,8 +178,13 @@ if [ -x "$bin/bin/sky-ingest" ]; then
     [ "$(key_of 4547 0.5 500000 3400000)" = "3072 4547" ] && [ "$(key_of 32631 10 300000 4800000)" = "3072 32631" ] &&
         [ "$(key_of 4326 0.0001 1.4 43.6)" = "2048 4326" ] && [ "$(key_of 7844 0.0001 148.1 -35.2)" = "2048 7844" ]
     ok $? "projected and geographic systems are told apart in TIFFs, also beyond 4001..4999"
+    sed "s/EPSG:[0-9]*\"/LOCAL_CS['here']\"/" "$tmp/geo.yaml" >"$tmp/local.yaml"
+    "$bin/bin/sky-ingest" -d "$tmp/local.yaml" "$tmp/geo" | "$pack" --extract tif -C "$tmp/tif" 2>"$tmp/err"
+    grep -q "field 'hr': the coordinate reference system, which is WKT and not an EPSG code: left out" "$tmp/err"
+    ok $? "a reference system that a TIFF does not get is named"
 else
     skip "projected and geographic systems are told apart" "sky-ingest is missing"
+    skip "a reference system that a TIFF does not get is named" "sky-ingest is missing"
 fi
 
 # ---- damage
