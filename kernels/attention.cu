@@ -295,13 +295,12 @@ static int attention(sky_dev *d, sky_tensor *y, sky_tensor *lse, const sky_tenso
         case 32: return tensor_cores<32, 2>(d, to, l, from, o, e);
         case 64: return tensor_cores<64, 1>(d, to, l, from, o, e);
         }
-    switch (o.D) {
-    case 16: return rows<1, 16>(d, to, l, from, o, e);
-    case 32: return rows<2, 16>(d, to, l, from, o, e);
-    case 64: return rows<4, 16>(d, to, l, from, o, e);
-    }
+    if (o.D <= 16)
+        return rows<1, 16>(d, to, l, from, o, e);
+    if (o.D <= 32)
+        return rows<2, 16>(d, to, l, from, o, e);
     if (o.D <= 64)
-        return rows<32, 2>(d, to, l, from, o, e);
+        return rows<4, 16>(d, to, l, from, o, e);
     if (o.D <= 256)
         return rows<32, 8>(d, to, l, from, o, e);
     return sky_fail(e, SKY_ELIMIT, "attention: cuda has head widths of up to 256, got %d", o.D);
