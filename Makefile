@@ -206,12 +206,12 @@ $(BUILD)/tests/emulated_golden: $(BUILD)/tests/golden.c.o $(patsubst %.c,$(BUILD
 $(BUILD)/tests/emulated_ring: $(BUILD)/tests/tools/comm_ring.c.o $(EMULATED) $(LIB)
 	@mkdir -p $(@D)
 	$(CXX) $(SAN) -pthread -o $@ $^ $(LIBS)
-$(BUILD)/tests/emulated_infer: $(BUILD)/cmd/sky-infer.c.o $(EMULATED) $(LIB)
+$(BUILD)/tests/emulated_infer $(BUILD)/tests/emulated_train: $(BUILD)/tests/emulated_%: $(BUILD)/cmd/sky-%.c.o $(EMULATED) $(LIB)
 	@mkdir -p $(@D)
 	$(CXX) $(SAN) -pthread -o $@ $^ $(LIBS)
 # kernels/blas.cu and nccl.cu look up cuBLASLt's and NCCL's functions by their names.
 $(BUILD)/tests/emulated_%: LIBS += -rdynamic
-DEVICE_TESTS := $(BUILD)/tests/device_ops $(if $(CXX),$(patsubst %,$(BUILD)/tests/emulated_%,ops golden ring infer))
+DEVICE_TESTS := $(BUILD)/tests/device_ops $(if $(CXX),$(patsubst %,$(BUILD)/tests/emulated_%,ops golden ring infer train))
 
 tests: all $(TESTS) $(DEVICE_TESTS) ## build the test programs into build/tests
 

@@ -109,7 +109,7 @@ int sky_segment_open(sky_segment **out, const sky_weights *w, sky_ctx *c, sky_dt
     if (!rc)
         rc = sky_params_load(sky_seg_params(s->m), (sky_weights *)(uintptr_t)w, &o, e);
     if (!rc)
-        rc = sky_params_place(sky_seg_params(s->m), c, e);
+        rc = sky_params_place(sky_seg_params(s->m), c, NULL, e);
     if (!rc)
         rc = sky_replay_open(&s->replay, c, warn, arg, e);
     if (rc) {

@@ -6,7 +6,7 @@
 enum { KINDS = 5 }; /* of sky_state_bytes */
 
 typedef struct {
-    uint64_t all, trained, statistics; /* values */
+    uint64_t all, trained, statistics, loaded; /* values; loaded: that stay where they were loaded, in the device's memory */
     int tensors, trained_tensors;      /* statistics are not counted */
 } counts;
 
@@ -17,6 +17,7 @@ static counts count(const sky_state *s)
         uint64_t values = (uint64_t)sky_numel(s->ps->v[i].slot);
         int is_parameter = s->ps->v[i].kind != SKY_PARAM_STAT;
         n.all += values;
+        n.loaded += s->on_host ? (s->on_host[i] ? 0 : values) : s->loaded[i].data ? values : 0;
         n.tensors += is_parameter;
         n.statistics += is_parameter ? 0 : values;
     }
@@ -58,8 +59,7 @@ int sky_fit_report(sky_buf *out, sky_fit *f, const sky_run *r, int ranks, sky_er
     for (int i = 0; i < KINDS; i++)
         if (bytes[i])
             put_bytes(out, kinds[i], bytes[i]);
-    /* A device gets all of them before the masters are made, and keeps them. */
-    put_bytes(out, "weights as loaded", 4 * (s->c->be->own_memory ? n.all : n.all - n.trained));
+    put_bytes(out, "weights as loaded", 4 * n.loaded);
     put_bytes(out, "activations and their gradients", sky_fit_arena(f));
     return out->bad ? sky_fail(e, SKY_ENOMEM, "out of memory") : SKY_OK;
 }

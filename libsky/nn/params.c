@@ -297,13 +297,13 @@ int sky_params_seed(sky_params *ps, const char *prefix, sky_dtype dtype, int thr
 
 static size_t aligned_bytes(const sky_tensor *t) { return ((size_t)sky_bytes(t) + 255) / 256 * 256; }
 
-int sky_params_place(sky_params *ps, sky_ctx *c, sky_err *e)
+int sky_params_place(sky_params *ps, sky_ctx *c, const uint8_t *stays, sky_err *e)
 {
     if (!c->be->own_memory || ps->placed)
         return 0;
     size_t total = 0, at = 0;
     for (int i = 0; i < ps->n; i++)
-        total += aligned_bytes(ps->v[i].slot);
+        total += stays && stays[i] ? 0 : aligned_bytes(ps->v[i].slot);
     int rc = c->be->alloc(c->dev, &ps->placed, total, e);
     if (rc)
         return sky_wrap(e, "parameters");
@@ -313,6 +313,8 @@ int sky_params_place(sky_params *ps, sky_ctx *c, sky_err *e)
     for (int i = 0; i < ps->n && !rc; i++) {
         sky_param *p = &ps->v[i];
         sky_tensor t = *p->slot;
+        if (stays && stays[i])
+            continue;
         t.data = (char *)ps->placed + at;
         at += aligned_bytes(&t);
         rc = c->be->put(c->dev, &t, p->slot->data, e);

@@ -60,8 +60,8 @@ int sky_params_load(sky_params *ps, sky_weights *w, const sky_params_opts *o, sk
 /* Values of the counter generator (nn/seeded.h) under prefix + name. */
 int sky_params_seed(sky_params *ps, const char *prefix, sky_dtype dtype, int threads, sky_err *e) SKY_MUST_USE;
 /* After loading: bring all values into memory of c's device, where that is not the host's; private host copies are freed.
- * c may be closed before the parameters are. */
-int sky_params_place(sky_params *ps, sky_ctx *c, sky_err *e) SKY_MUST_USE;
+ * stays: a flag per parameter, those with one are left on the host; NULL: none. c may be closed before the parameters are. */
+int sky_params_place(sky_params *ps, sky_ctx *c, const uint8_t *stays, sky_err *e) SKY_MUST_USE;
 const sky_param *sky_params_find(const sky_params *ps, const char *name); /* NULL: none */
 void sky_params_close(sky_params *ps); /* frees names and private values; slots keep their shapes. Before the modules that hold the slots are closed. */
 

@@ -84,7 +84,7 @@ int sky_pp_load(sky_pp *m, sky_ctx *c, sky_weights *w, sky_dtype dtype, int rela
 {
     sky_params_opts o = {.dtype = dtype, .relaxed = relaxed, .warn = warn, .arg = arg};
     int rc = sky_params_load(sky_pp_params(m), w, &o, e);
-    return rc ? rc : sky_params_place(&m->params, c, e);
+    return rc ? rc : sky_params_place(&m->params, c, NULL, e);
 }
 
 /* ------------------------------------------------------------------ forward */

@@ -39,15 +39,15 @@ static int is_first(const writer *w) { return w->s->o.rank == 0; }
 
 /* ---- contents --------------------------------------------------------------------------------------------------- */
 
-/* Bytes of a tensor of the device. */
-static void put_tensor(writer *w, const sky_tensor *t)
+/* Bytes of a tensor of the device, or of the host. */
+static void put_tensor(writer *w, const sky_tensor *t, int on_host)
 {
     int64_t n = sky_numel(t), size = (int64_t)sky_dtype_size(t->dtype);
     for (int64_t at = 0; at < n && w->out; at += PIECE) {
         int64_t m = n - at < PIECE ? n - at : PIECE;
         sky_tensor part = {.data = (char *)t->data + at * size, .dtype = t->dtype, .ndim = 1, .shape = {m}};
-        int rc = w->s->c->be->get(w->s->c->dev, w->host, &part, w->e);
-        failed(w, rc ? rc : sky_weights_put(w->out, w->host, (uint64_t)(m * size), w->e));
+        int rc = on_host ? SKY_OK : w->s->c->be->get(w->s->c->dev, w->host, &part, w->e);
+        failed(w, rc ? rc : sky_weights_put(w->out, on_host ? part.data : w->host, (uint64_t)(m * size), w->e));
     }
 }
 
@@ -116,7 +116,7 @@ static void write_weights(writer *w, const char *path, const sky_tensor *average
         if (trained && average->data)
             put_gathered(w, average, i);
         else
-            put_tensor(w, &t);
+            put_tensor(w, &t, !trained && w->s->on_host && w->s->on_host[k]);
         i += trained;
     }
     commit(w);

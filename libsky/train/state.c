@@ -123,14 +123,49 @@ static int make_all(sky_state *s, int64_t fixed, sky_err *e)
     return rc ? rc : make(s, &s->sums, SKY_F64, s->n, e);
 }
 
+/* On a device of its own memory the loaded values of a parameter that trains, or is read from a copy in BF16, stay on the host. */
+static int place(sky_state *s, sky_err *e)
+{
+    if (!s->c->be->own_memory)
+        return SKY_OK;
+    s->on_host = sky_calloc((size_t)s->ps->n, 1);
+    if (!s->on_host)
+        return sky_fail(e, SKY_ENOMEM, "training state: out of memory");
+    for (int k = 0; k < s->ps->n; k++) {
+        const sky_param *p = &s->ps->v[k];
+        s->on_host[k] = is_trained(p, &s->o.rule[k]) || (is_fixed_copy(p, &s->o.rule[k], &s->o) && p->slot->dtype != SKY_BF16);
+    }
+    return s->o.dry ? SKY_OK : sky_params_place(s->ps, s->c, s->on_host, e);
+}
+
+/* Parameter k's loaded values to y, a tensor of the device. */
+static int bring(sky_state *s, int k, const sky_tensor *y, sky_err *e)
+{
+    const sky_backend *be = s->c->be;
+    sky_tensor from = *s->ps->v[k].slot, to = *y;
+    if (s->o.dry || !s->on_host || !s->on_host[k])
+        return copy(s, y, &from, e);
+    if (from.dtype == to.dtype)
+        return be->put(s->c->dev, &to, from.data, e);
+    sky_tensor raw = from;
+    int rc = be->alloc(s->c->dev, &raw.data, (size_t)sky_bytes(&raw), e);
+    if (rc)
+        return rc;
+    rc = be->put(s->c->dev, &raw, from.data, e);
+    if (!rc)
+        rc = be->cast(s->c->dev, &to, &raw, e);
+    be->free(s->c->dev, raw.data, (size_t)sky_bytes(&raw));
+    return rc;
+}
+
 static int has_copy(const sky_state *s, int i) { return s->copy.data && s->ps->v[s->v[i].param].kind == SKY_PARAM_MATRIX; }
 
 /* A trained parameter moves into the masters. */
 static int move_in(sky_state *s, int i, sky_err *e)
 {
     sky_param *p = &s->ps->v[s->v[i].param];
-    sky_tensor master = shaped(s, &s->master, i), from = *p->slot;
-    int rc = copy(s, &master, &from, e);
+    sky_tensor master = shaped(s, &s->master, i);
+    int rc = bring(s, s->v[i].param, &master, e);
     if (rc)
         return rc;
     *p->slot = has_copy(s, i) ? shaped(s, &s->copy, i) : master;
@@ -150,7 +185,7 @@ static int stay(sky_state *s, int k, int64_t *at, sky_err *e)
     y.dtype = SKY_BF16;
     y.data = part(&s->fixed, *at, 0).data;
     *at += rounded(sky_numel(&y));
-    int rc = copy(s, &y, p->slot, e);
+    int rc = bring(s, k, &y, e);
     if (!rc)
         *p->slot = y;
     return rc;
@@ -212,8 +247,8 @@ int sky_state_open(sky_state *s, sky_ctx *c, sky_params *ps, const sky_state_opt
     *s = (sky_state){.c = c, .ps = ps, .o = *o};
     int64_t fixed;
     int rc = plan(s, &fixed, e);
-    if (!rc && !o->dry)
-        rc = sky_params_place(ps, c, e);
+    if (!rc)
+        rc = place(s, e);
     if (!rc)
         rc = make_all(s, fixed, e);
     if (!rc)
@@ -249,6 +284,7 @@ void sky_state_close(sky_state *s)
     sky_free(s->host_sums);
     sky_free(s->v);
     sky_free(s->loaded);
+    sky_free(s->on_host);
     *s = (sky_state){0};
 }
 

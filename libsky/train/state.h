@@ -49,9 +49,10 @@ typedef struct {
     double *host_sums;
     size_t imagined;            /* dry: bytes of addresses given away */
     sky_tensor *loaded;         /* per parameter of ps: its slot as it was; data NULL: trained */
+    uint8_t *on_host;           /* per parameter: its loaded values are the host's, not the device's; NULL: they are one */
 } sky_state;
 
-/* ps has values (none in a dry run), which are brought to c's device. Masters are copies of them (what ps held of its own for them is freed),
+/* ps has values (none in a dry run); those that the device reads as they are are brought to it. Masters are copies of them (what ps held of its own for them is freed),
  * moments are zero, averages are the weights. The slots of ps point into s until it is closed; then trained ones have no values. */
 int sky_state_open(sky_state *s, sky_ctx *c, sky_params *ps, const sky_state_opts *o, sky_err *e) SKY_MUST_USE;
 void sky_state_close(sky_state *s); /* before ps and c are; zeroed s allowed */

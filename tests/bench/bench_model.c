@@ -285,7 +285,7 @@ int main(int argc, char **argv)
     } else if (!rc) {
         rc = sky_params_seed(sky_pp_params(m), "", dtype, cli.threads, &e);
         if (!rc)
-            rc = sky_params_place(sky_pp_params(m), &c, &e);
+            rc = sky_params_place(sky_pp_params(m), &c, NULL, &e);
     }
     if (!rc)
         rc = measure(&o, &cli, m, &c, &cfg, &e);

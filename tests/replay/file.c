@@ -286,7 +286,7 @@ int g_load(golden *g, sky_params *ps)
 {
     sky_params_opts o = {.dtype = g->o->dtype, .ignore = ignored, .threads = g->o->threads};
     int rc = sky_params_load(ps, g->w, &o, &g->err);
-    return rc || !g->c.be ? rc : sky_params_place(ps, &g->c, &g->err); /* a file that is only read has no device */
+    return rc || !g->c.be ? rc : sky_params_place(ps, &g->c, NULL, &g->err); /* a file that is only read has no device */
 }
 
 int g_bind(golden *g, sky_params *ps, const char *head, const char *strip)
@@ -302,7 +302,7 @@ int g_bind(golden *g, sky_params *ps, const char *head, const char *strip)
         p->slot->data = p->own;
         p->slot->dtype = type;
     }
-    return g->err.code ? g->err.code : sky_params_place(ps, &g->c, &g->err);
+    return g->err.code ? g->err.code : sky_params_place(ps, &g->c, NULL, &g->err);
 }
 
 int g_run(golden *g, void (*fn)(golden *g, void *arg), void *arg)

@@ -186,7 +186,7 @@ void golden_full(golden *g)
     } else if (!rc) {
         rc = sky_params_seed(sky_pp_params(m), g->prefix, g->o->dtype, g->o->threads, &g->err);
         if (!rc)
-            rc = sky_params_place(sky_pp_params(m), &g->c, &g->err);
+            rc = sky_params_place(sky_pp_params(m), &g->c, NULL, &g->err);
     }
     if (!rc)
         g_run(g, forward, m);
