@@ -279,18 +279,20 @@ gpu-package: ## build/skysense-gpu.tar.gz: gpu-check for a machine without packa
 	@if [ -d ../shared/golden ]; then cp -r ../shared/golden ../shared/reference $(BUILD)/$(PACKAGE)/shared; fi
 	@tar czf $(BUILD)/$(PACKAGE).tar.gz -C $(BUILD) $(PACKAGE) && ls -l $(BUILD)/$(PACKAGE).tar.gz
 
+# Quoted: a PREFIX with a space is one folder, not two.
+DEST = '$(DESTDIR)$(PREFIX)'
 install: all ## install tools, man pages, datasets and configurations under PREFIX
-	install -d $(DESTDIR)$(PREFIX)/bin $(addprefix $(DESTDIR)$(PREFIX)/share/,man/man1 man/man5 skysense/datasets skysense/configs)
-	install -m 755 $(BIN) $(DESTDIR)$(PREFIX)/bin
-	install -m 644 $(wildcard man/*.1) $(DESTDIR)$(PREFIX)/share/man/man1
-	install -m 644 $(wildcard man/*.5) $(DESTDIR)$(PREFIX)/share/man/man5
-	install -m 644 $(wildcard formats/datasets/*.yaml) $(DESTDIR)$(PREFIX)/share/skysense/datasets
-	install -m 644 $(CONFIGS) $(DESTDIR)$(PREFIX)/share/skysense/configs
+	install -d $(DEST)/bin $(DEST)/share/man/man1 $(DEST)/share/man/man5 $(DEST)/share/skysense/datasets $(DEST)/share/skysense/configs
+	install -m 755 $(BIN) $(DEST)/bin
+	install -m 644 $(wildcard man/*.1) $(DEST)/share/man/man1
+	install -m 644 $(wildcard man/*.5) $(DEST)/share/man/man5
+	install -m 644 $(wildcard formats/datasets/*.yaml) $(DEST)/share/skysense/datasets
+	install -m 644 $(CONFIGS) $(DEST)/share/skysense/configs
 
 uninstall: ## remove what install put there
-	rm -f $(TOOLS:%=$(DESTDIR)$(PREFIX)/bin/%) $(patsubst man/%.1,$(DESTDIR)$(PREFIX)/share/man/man1/%.1,$(wildcard man/*.1)) \
-	  $(patsubst man/%.5,$(DESTDIR)$(PREFIX)/share/man/man5/%.5,$(wildcard man/*.5))
-	rm -rf $(DESTDIR)$(PREFIX)/share/skysense
+	cd $(DEST) && rm -f $(TOOLS:%=bin/%) $(patsubst man/%.1,share/man/man1/%.1,$(wildcard man/*.1)) \
+	  $(patsubst man/%.5,share/man/man5/%.5,$(wildcard man/*.5))
+	rm -rf $(DEST)/share/skysense
 
 clean: ## remove build/
 	rm -rf $(BUILD) build-asan build-fuzz out

@@ -17,4 +17,11 @@ mkdir "$T/data/datasets"
 sed 's/^dataset: .*/dataset: mine/' "$T/opt/share/skysense/datasets/flood3i.yaml" >"$T/data/datasets/flood3i.yaml"
 SKY_DATA=$T/data "$T/opt/bin/sky-ingest" -d flood3i -l --json tests/data/flood3i >"$T/out" 2>"$T/err" && grep -q '"dataset":"mine"' "$T/out"
 ok $? "SKY_DATA goes first"
+
+# A folder with a space in its name is one folder.
+mkdir -p "$T/a" "$T/a b/usr/share/skysense" "$T/a b/usr/bin"
+touch "$T/a/kept" "$T/a b/usr/bin/sky-pack" "$T/a b/usr/bin/other"
+env -u MAKEFLAGS -u MAKELEVEL make -s uninstall BUILD="$T/build" DESTDIR="$T/a b" PREFIX=/usr >"$T/out" 2>"$T/err" &&
+    [ -e "$T/a/kept" ] && [ -e "$T/a b/usr/bin/other" ] && [ ! -e "$T/a b/usr/bin/sky-pack" ] && [ ! -e "$T/a b/usr/share/skysense" ]
+ok $? "make uninstall removes what make install put there, and nothing else"
 end
