@@ -96,7 +96,7 @@ template <int M> static __device__ inline void hide(float s[M][ATTENTION_TILE / 
 }
 
 /* Four warps, each with 16*M query rows. */
-template <int D, int M> static __global__ void attention_mma(float *y, float *lse, const uint16_t *q, const uint16_t *k, const uint16_t *v, attention_shape o, int64_t Lp, int64_t row_blocks)
+template <int D, int M> static __global__ void __launch_bounds__(32 * ATTENTION_WARPS, D == 16 ? 4 : 3) attention_mma(float *y, float *lse, const uint16_t *q, const uint16_t *k, const uint16_t *v, attention_shape o, int64_t Lp, int64_t row_blocks)
 {
     __shared__ __align__(16) uint16_t keys[2][TILE_ELEMENTS<D>], values[2][TILE_ELEMENTS<D>];
     int lane = threadIdx.x % 32, g = lane / 4, t = 2 * (lane % 4);

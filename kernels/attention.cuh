@@ -37,8 +37,12 @@ template <int D> constexpr int TILE_ELEMENTS = ATTENTION_TILE * (D + 8);
 /* A tile of rows under way to shared memory; 128 threads. */
 template <int D> static __device__ inline void fetch_tile(uint16_t *tile, const uint16_t *rows)
 {
-    for (int i = threadIdx.x; i < ATTENTION_TILE * D / 8; i += 32 * ATTENTION_WARPS)
+    static_assert(ATTENTION_TILE * D / 8 % (32 * ATTENTION_WARPS) == 0, "every thread copies as much: the loop needs no tests");
+#pragma unroll
+    for (int n = 0; n < ATTENTION_TILE * D / 8; n += 32 * ATTENTION_WARPS) {
+        int i = n + threadIdx.x;
         async_copy16(tile + i / (D / 8) * (D + 8) + i % (D / 8) * 8, rows + i * 8);
+    }
 }
 
 /* Right operands from 16 rows from `row` on and 16 columns from `column` on: b[0], b[1] and b[2], b[3] of two products.
