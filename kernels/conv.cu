@@ -21,15 +21,37 @@ template <class T> static __device__ inline T operand_of(float v);
 template <> __device__ inline float operand_of<float>(float v) { return v; }
 template <> __device__ inline uint16_t operand_of<uint16_t>(float v) { return static_cast<uint16_t>(bf16_pair(v, 0)); }
 
-/* col[pixel - first][tap][c] */
-template <class T> static int patches(sky_dev *d, T *col, const float *x, const maps &o, int64_t first, int64_t n, const char *op, sky_err *e)
+/* V operands moved by one instruction. */
+template <class T, int V> struct __align__(V * sizeof(T)) pieces {
+    T v[V];
+};
+
+/* col[pixel - first][tap][c], V channels per thread: finding where they come from costs more than moving them. */
+template <class T, int V> static int patches_by(sky_dev *d, T *col, const float *x, const maps &o, int64_t first, int64_t n, const char *op, sky_err *e)
 {
-    return each(d, n * o.k * o.k * o.C, op, e, [=] __device__(int64_t i) {
-        int64_t p = i, c = divide(&p, o.C), t = divide(&p, o.k * o.k);
+    const int L = V < 4 ? V : 4;
+    int64_t groups = o.C / V;
+    pieces<T, V> *to = reinterpret_cast<pieces<T, V> *>(col);
+    return each(d, n * o.k * o.k * groups, op, e, [=] __device__(int64_t i) {
+        int64_t p = i, c = divide(&p, groups) * V;
+        int t = static_cast<int>(divide(&p, o.k * o.k));
         p += first;
         int64_t px = divide(&p, o.W) + t % o.k - o.k / 2, py = divide(&p, o.H) + t / o.k - o.k / 2;
-        col[i] = operand_of<T>(px >= 0 && px < o.W && py >= 0 && py < o.H ? x[((p * o.H + py) * o.W + px) * o.C + c] : 0.0f);
+        pieces<T, V> y = {};
+        if (px >= 0 && px < o.W && py >= 0 && py < o.H)
+            for (int at = 0; at < V; at += L) {
+                floats<L> from = load<L>(x + ((p * o.H + py) * o.W + px) * o.C + c + at, 0);
+                for (int k = 0; k < L; k++)
+                    y.v[at + k] = operand_of<T>(from.v[k]);
+            }
+        to[i] = y;
     });
+}
+template <class T> static int patches(sky_dev *d, T *col, const float *x, const maps &o, int64_t first, int64_t n, const char *op, sky_err *e)
+{
+    const int V = 16 / sizeof(T);
+    int wide = o.C % V == 0 && (reinterpret_cast<uintptr_t>(x) | reinterpret_cast<uintptr_t>(col)) % 16 == 0;
+    return wide ? patches_by<T, V>(d, col, x, o, first, n, op, e) : patches_by<T, 1>(d, col, x, o, first, n, op, e);
 }
 
 /* y[n][tap][c] = w[n][c][tap]; turned: y[c][tap'][n], the taps in reverse: the kernel of the gradient. */

@@ -75,6 +75,8 @@ const op_case product_cases[] = {
     {"conv2d 1x1", conv2d, {2, 5, 7, 9, 11, 1}}, {"conv2d 3x3", conv2d, {2, 5, 7, 9, 11, 3, 0, 1, SKY_ACT_RELU}}, {"conv2d 5x5", conv2d, {1, 5, 3, 4, 6, 5, 0, 1, SKY_ACT_LEAKY}},
     {"conv2d 1x1 bf16", conv2d, {2, 5, 7, 9, 11, 1, 1, 1, SKY_ACT_NONE}}, {"conv2d 3x3 bf16", conv2d, {2, 5, 7, 9, 11, 3, 1}}, {"conv2d 5x5 bf16", conv2d, {1, 8, 9, 6, 4, 5, 1, 1, SKY_ACT_GELU}},
     {"conv2d tiles", conv2d, {2, 64, 48, 2, 3, 3}},
+    {"conv2d, whole pieces", conv2d, {2, 5, 7, 12, 5, 3}}, {"conv2d bf16, whole pieces", conv2d, {2, 5, 7, 16, 5, 3, 1}}, {"conv2d 5x5 bf16, whole pieces", conv2d, {1, 4, 9, 8, 3, 5, 1, 1, SKY_ACT_RELU}},
+    {"conv2d_dx bf16, whole pieces", conv2d_dx, {2, 5, 7, 5, 16, 3, 1}}, {"conv2d_dw bf16, whole pieces", conv2d_dw, {2, 5, 7, 16, 5, 3, 1}},
     {"conv2d_dx 1x1", conv2d_dx, {2, 5, 7, 9, 11, 1}}, {"conv2d_dx 3x3", conv2d_dx, {2, 5, 7, 9, 11, 3, 0, 1}}, {"conv2d_dx 5x5 bf16", conv2d_dx, {1, 5, 3, 4, 6, 5, 1}},
     {"conv2d_dw 1x1", conv2d_dw, {2, 5, 7, 9, 11, 1}}, {"conv2d_dw 3x3", conv2d_dw, {2, 5, 7, 9, 11, 3, 0, 1}}, {"conv2d_dw 5x5 bf16", conv2d_dw, {1, 5, 3, 4, 6, 5, 1}},
     {"conv2d_dw tiles", conv2d_dw, {2, 64, 48, 2, 3, 3, 1}},
