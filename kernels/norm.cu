@@ -1,7 +1,8 @@
 /* norm.cu -- normalisations and softmax over the last dimension, and their gradients.
  *
  * Layer norm:  v1 a block per row, two barriers per sum
- *              v2 a warp per row, the row read again from L1 for each pass   <- linked
+ *              v2 a warp per row, the row read again from L1 for each pass   <- linked: gradients, odd and very wide rows
+ *              v3 the row in registers, four floats per load: read once, by a warp, or by a block where it is wide   <- linked
  * Two passes on purpose: E[x^2] - E[x]^2 loses the variance far from zero; and the mean is summed about the row's first
  * element, so that it keeps its digits in F32 at mean 3000, deviation 10.
  * Bound (computed, not measured): forward 8 bytes per element (12 with residual), backward 12 (x, dy, dx) plus 8 for the
@@ -38,8 +39,61 @@ static __global__ void layernorm_warp(float *y, const float *x, const float *w, 
         y[row * n + j] = ((x[j] - x[0]) - mean) * scale * w[j] + b[j] + (residual ? residual[row * n + j] : 0.0f);
 }
 
+template <int T> static __device__ inline float row_sum(float v) { return T == 32 ? lanes_sum(v) : block_sum(v); }
+
+/* T threads per row, each with K times four floats of it; n a multiple of 4, at most 4*T*K. */
+template <int T, int K> static __global__ void layernorm_held(float *y, const float *x, const float *w, const float *b, const float *residual, int64_t rows, int64_t n, float eps)
+{
+    int part = threadIdx.x % T, count = static_cast<int>(n / 4);
+    int64_t row = static_cast<int64_t>(blockIdx.x) * (32 * WARPS / T) + threadIdx.x / T;
+    if (row >= rows) /* none of the threads of this row */
+        return;
+    x += row * n, y += row * n;
+    floats<4> v[K];
+#pragma unroll
+    for (int k = 0; k < K; k++)
+        if (part + T * k < count)
+            v[k] = load<4>(x, part + T * k);
+    float first = x[0], sum = 0, square = 0;
+#pragma unroll
+    for (int k = 0; k < K; k++)
+        for (int i = 0; i < 4; i++)
+            sum += part + T * k < count ? v[k].v[i] -= first : 0.0f;
+    float mean = row_sum<T>(sum) / static_cast<float>(n);
+#pragma unroll
+    for (int k = 0; k < K; k++)
+        for (int i = 0; i < 4; i++) {
+            v[k].v[i] -= mean;
+            square += part + T * k < count ? v[k].v[i] * v[k].v[i] : 0.0f;
+        }
+    float scale = 1.0f / sqrtf(row_sum<T>(square) / static_cast<float>(n) + eps);
+#pragma unroll
+    for (int k = 0; k < K; k++)
+        if (part + T * k < count) {
+            floats<4> factor = load<4>(w, part + T * k), shift = load<4>(b, part + T * k), r = {};
+            if (residual)
+                r = load<4>(residual + row * n, part + T * k);
+            for (int i = 0; i < 4; i++)
+                v[k].v[i] = v[k].v[i] * scale * factor.v[i] + shift.v[i] + r.v[i];
+            store<4>(y, part + T * k, v[k]);
+        }
+}
+
+template <int T, int K> static int held(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *w, const sky_tensor *b, float eps, const sky_tensor *residual, sky_err *e)
+{
+    auto k = layernorm_held<T, K>;
+    SKY_LAUNCH(k, dim3(sky_blocks(sky_rows(x), 32 * WARPS / T)), dim3(32 * WARPS), 0, d->stream, f32_out(y), f32(x), f32(w), f32(b), f32(residual), sky_rows(x), sky_last(x), eps);
+    return sky_cuda_launched("layernorm", e);
+}
+
 static int layernorm(sky_dev *d, sky_tensor *y, const sky_tensor *x, const sky_tensor *w, const sky_tensor *b, float eps, const sky_tensor *residual, sky_err *e)
 {
+    int64_t n = sky_last(x);
+    uintptr_t places = reinterpret_cast<uintptr_t>(y->data) | reinterpret_cast<uintptr_t>(x->data) | reinterpret_cast<uintptr_t>(w->data) |
+                       reinterpret_cast<uintptr_t>(b->data) | reinterpret_cast<uintptr_t>(residual->data);
+    if (n % 4 == 0 && places % 16 == 0 && n <= 3072) /* the widths of the models: 352, 704, 1024, 1408, 2816 */
+        return n <= 384 ? held<32, 3>(d, y, x, w, b, eps, residual, e) : n <= 768 ? held<32, 6>(d, y, x, w, b, eps, residual, e)
+             : n <= 1536 ? held<32, 12>(d, y, x, w, b, eps, residual, e) : held<32 * WARPS, 3>(d, y, x, w, b, eps, residual, e);
     SKY_LAUNCH(layernorm_warp, dim3(sky_blocks(sky_rows(x), WARPS)), dim3(32 * WARPS), 0, d->stream, f32_out(y), f32(x), f32(w), f32(b), f32(residual),
                sky_rows(x), sky_last(x), eps);
     return sky_cuda_launched("layernorm", e);

@@ -155,6 +155,7 @@ static void annotation_tokens_backward(run *r, const int64_t *s) /* and add */
 
 const op_case map_cases[] = {
     {"layernorm", layernorm, {3, 33, 0, 1}}, {"layernorm", layernorm, {103, 353, 1, 1}}, {"layernorm", layernorm, {7, 352}}, {"layernorm, mean 3000", layernorm, {5, 2048, 3000}}, {"layernorm", layernorm, {1, 1}},
+    {"layernorm", layernorm, {19, 704, -3, 1}}, {"layernorm", layernorm, {9, 1408, 1}}, {"layernorm", layernorm, {3, 2816, 5, 1}}, {"layernorm", layernorm, {2, 4, 1, 1}}, {"layernorm", layernorm, {3, 3076, 1}},
     {"layernorm_backward", layernorm_backward, {3, 33, 0}}, {"layernorm_backward", layernorm_backward, {303, 352, 1}}, {"layernorm_backward add", layernorm_backward, {19, 65, -3, 1}},
     {"layernorm_backward, parameters only", layernorm_backward, {19, 65, -3, 0, 1}},
     {"l2_normalize", l2_normalize, {5, 100}}, {"l2_normalize", l2_normalize, {3, 1100}}, {"l2_normalize_backward", l2_normalize_backward, {5, 100}}, {"l2_normalize_backward add", l2_normalize_backward, {3, 1100, 1}},
@@ -173,7 +174,7 @@ const op_case map_cases[] = {
     {"avg_pool2", avg_pool2, {2, 7, 9, 13}}, {"avg_pool2_backward", avg_pool2_backward, {2, 7, 9, 13}}, {"avg_pool2_backward add", avg_pool2_backward, {1, 8, 6, 5, 1}},
     {"adaptive_avg_pool 1", adaptive_avg_pool, {2, 7, 9, 13, 1}}, {"adaptive_avg_pool 6", adaptive_avg_pool, {2, 8, 16, 13, 6}}, {"adaptive_avg_pool 6 of 2", adaptive_avg_pool, {1, 2, 4, 5, 6}},
     {"adaptive_avg_pool_backward 3", adaptive_avg_pool_backward, {2, 8, 16, 13, 3}}, {"adaptive_avg_pool_backward 6 add", adaptive_avg_pool_backward, {1, 7, 9, 5, 6, 1}},
-    {"annotation_tokens", annotation_tokens, {2, 6, 4, 4, 65, 33}}, {"annotation_tokens masked", annotation_tokens, {2, 6, 4, 2, 9, 20, 1}},
+    {"annotation_tokens", annotation_tokens, {2, 6, 4, 4, 65, 33}}, {"annotation_tokens masked", annotation_tokens, {2, 6, 4, 2, 9, 20, 1}}, {"annotation_tokens masked", annotation_tokens, {1, 4, 2, 3, 9, 5, 1}},
     {"annotation_tokens_backward", annotation_tokens_backward, {2, 6, 4, 4, 65, 33}}, {"annotation_tokens_backward masked", annotation_tokens_backward, {2, 6, 4, 2, 9, 20, 1, 1}},
     {0},
 };
