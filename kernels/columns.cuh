@@ -1,6 +1,7 @@
 /* columns.cuh -- sums over rows for every column, and sums over rows to a few numbers: in two steps, F64, in fixed order.
  *
- * Columns: a block of 32 columns x 8 threads sums COLUMN_ROWS rows; a second kernel adds the pieces in order. */
+ * Columns: a block of 32 columns x 8 threads sums COLUMN_ROWS rows; a second kernel, with as many threads a column, adds the
+ * pieces: every eighth each, then these eight in order. */
 #ifndef SKY_KERNELS_COLUMNS_CUH
 #define SKY_KERNELS_COLUMNS_CUH
 
@@ -10,6 +11,14 @@ enum { COLUMN_ROWS = 256, REDUCE_ROWS = 64 };
 
 static inline int64_t column_pieces(int64_t rows) { return (rows + COLUMN_ROWS - 1) / COLUMN_ROWS; }
 static inline size_t column_bytes(int64_t rows, int64_t n, int sums) { return static_cast<size_t>(column_pieces(rows) * n * sums) * sizeof(double); }
+
+static __device__ inline double eight(const double (*sum)[32], int x)
+{
+    double all = 0;
+    for (int j = 0; j < 8; j++)
+        all += sum[j][x];
+    return all;
+}
 
 /* part[piece][k][c]: sums over the piece's rows of f(row, c, v)'s v[k] */
 template <int K, class F> static __global__ void column_part(double *part, int64_t rows, int64_t n, F f)
@@ -30,29 +39,39 @@ template <int K, class F> static __global__ void column_part(double *part, int64
             sum[k][y][x] = acc[k];
         __syncthreads();
         if (y == 0 && c < n)
-            for (int k = 0; k < K; k++) {
-                double all = 0;
-                for (int j = 0; j < 8; j++)
-                    all += sum[k][j][x];
-                part[(piece * K + k) * n + c] = all;
-            }
+            for (int k = 0; k < K; k++)
+                part[(piece * K + k) * n + c] = eight(sum[k], x);
         __syncthreads();
     }
+}
+template <int K, class G> static __global__ void column_rest(const double *part, int64_t pieces, int64_t n, G done)
+{
+    __shared__ double sum[K][8][32];
+    int x = threadIdx.x % 32, y = threadIdx.x / 32;
+    int64_t c = static_cast<int64_t>(blockIdx.x) * 32 + x;
+    double acc[K] = {}, v[K];
+    for (int64_t p = y; c < n && p < pieces; p += 8)
+        for (int k = 0; k < K; k++)
+            acc[k] += part[(p * K + k) * n + c];
+    for (int k = 0; k < K; k++)
+        sum[k][y][x] = acc[k];
+    __syncthreads();
+    if (y || c >= n)
+        return;
+    for (int k = 0; k < K; k++)
+        v[k] = eight(sum[k], x);
+    done(c, v);
 }
 
 /* done(c, v): v[k] the sum of column c. part: column_bytes of device memory. */
 template <int K, class F, class G> static int columns(sky_dev *d, double *part, int64_t rows, int64_t n, const char *op, sky_err *e, F f, G done)
 {
     int64_t pieces = column_pieces(rows);
-    auto k = column_part<K, F>;
-    SKY_LAUNCH(k, dim3(sky_blocks(n, 32), static_cast<unsigned>(pieces < 32768 ? pieces : 32768)), dim3(256), 0, d->stream, part, rows, n, f);
-    return each(d, n, op, e, [=] __device__(int64_t c) {
-        double v[K] = {};
-        for (int64_t p = 0; p < pieces; p++)
-            for (int j = 0; j < K; j++)
-                v[j] += part[(p * K + j) * n + c];
-        done(c, v);
-    });
+    auto first = column_part<K, F>;
+    auto rest = column_rest<K, G>;
+    SKY_LAUNCH(first, dim3(sky_blocks(n, 32), static_cast<unsigned>(pieces < 32768 ? pieces : 32768)), dim3(256), 0, d->stream, part, rows, n, f);
+    SKY_LAUNCH(rest, dim3(sky_blocks(n, 32)), dim3(256), 0, d->stream, const_cast<const double *>(part), pieces, n, done);
+    return sky_cuda_launched(op, e);
 }
 
 static inline size_t reduce_bytes(int64_t rows, int sums) { return static_cast<size_t>((rows + REDUCE_ROWS - 1) / REDUCE_ROWS * sums) * sizeof(double); }

@@ -58,7 +58,7 @@ static void add_parts(run *r, const int64_t *s) /* n, ranks, parts F64, y F64, c
 }
 
 const op_case update_cases[] = {
-    {"column_sum", column_sum, {700, 33}}, {"column_sum", column_sum, {1, 1}}, {"column_sum add", column_sum, {257, 100, 1}}, {"column_dot", column_dot, {700, 33}}, {"column_dot add", column_dot, {3, 100, 1}},
+    {"column_sum", column_sum, {700, 33}}, {"column_sum", column_sum, {1, 1}}, {"column_sum", column_sum, {5000, 3}}, {"column_sum add", column_sum, {257, 100, 1}}, {"column_dot", column_dot, {700, 33}}, {"column_dot add", column_dot, {3, 100, 1}},
     {"square_sums", square_sums, {1, 66000, 333}}, {"square_sums", square_sums, {65536, 1, 131073}},
     {"adamw", adamw, {1023, 1, 1}}, {"adamw", adamw, {4096, 0, 100}}, {"adamw", adamw, {4096, 1, 7}}, {"sgd", sgd, {1023, 1, 1}}, {"sgd", sgd, {4096, 1, 0}}, {"sgd", sgd, {512, 0, 0}},
     {"add_parts", add_parts, {1, 2}}, {"add_parts", add_parts, {1023, 3}}, {"add_parts", add_parts, {257, 4, 1, 1}}, {"add_parts", add_parts, {5, 1}},
