@@ -33,7 +33,8 @@ static __device__ inline int hidden(const tokens &o, int64_t token)
     return o.mask[(b * o.mh + y / (o.h / o.mh)) * o.mw + x / (o.w / o.mw)];
 }
 
-/* softmax of n numbers, in double; one thread, as it is a few hundred numbers at most. */
+/* softmax of n numbers, in double, and behind them rounded; one thread, as it is a few hundred numbers at most. */
+static size_t softmax_bytes(int n) { return static_cast<size_t>(n) * (sizeof(double) + sizeof(float)); }
 static int softmax_of(sky_dev *d, double *w, const float *x, int n, const char *op, sky_err *e)
 {
     return each(d, 1, op, e, [=] __device__(int64_t) {
@@ -42,8 +43,9 @@ static int softmax_of(sky_dev *d, double *w, const float *x, int n, const char *
             top = fmax(top, static_cast<double>(x[i]));
         for (int i = 0; i < n; i++)
             sum += w[i] = exp(static_cast<double>(x[i]) - top);
+        float *rounded = reinterpret_cast<float *>(w + n);
         for (int i = 0; i < n; i++)
-            w[i] /= sum;
+            rounded[i] = static_cast<float>(w[i] /= sum);
     });
 }
 
@@ -59,10 +61,34 @@ static int check_bytes(sky_dev *d, const sky_tensor *t, int64_t most, const char
     });
 }
 
+/* V channels of a token per thread; w: rounded. */
+template <int V> static int sum_tokens(sky_dev *d, float *to, const float *rows, const float *instead, const float *w, const tokens &o, sky_err *e)
+{
+    return each(d, o.n * o.C / V, "annotation_tokens", e, [=] __device__(int64_t i) {
+        int64_t token = i, c = divide(&token, o.C / V), row = token, x = divide(&row, o.w), width = o.w * o.p;
+        floats<V> sum = {};
+        if (hidden(o, token)) {
+            sum = load<V>(instead, c);
+        } else {
+            const uint8_t *label = o.labels + row * o.p * width + x * o.p;
+            for (int k = 0, side = 0; k < o.pp; k++) {
+                int64_t l = *label < o.V ? *label : o.V - 1;
+                floats<V> v = load<V>(rows + l * o.C, c);
+                for (int q = 0; q < V; q++)
+                    sum.v[q] += w[k] * v.v[q];
+                label++;
+                if (++side == o.p)
+                    side = 0, label += width - o.p;
+            }
+        }
+        store<V>(to, i, sum);
+    });
+}
+
 static int annotation_tokens(sky_dev *d, sky_tensor *y, const sky_tensor *labels, const sky_tensor *table, const sky_tensor *weight, const sky_tensor *mask, const sky_tensor *mask_token, int p, sky_err *e)
 {
     tokens o = describe(labels, table, mask, p);
-    double *w = static_cast<double *>(sky_cuda_scratch(d, static_cast<size_t>(o.pp) * sizeof *w, "annotation_tokens", e));
+    double *w = static_cast<double *>(sky_cuda_scratch(d, softmax_bytes(o.pp), "annotation_tokens", e));
     if (!w)
         return e->code;
     int rc = check_bytes(d, labels, o.V - 1, "label", e);
@@ -73,17 +99,9 @@ static int annotation_tokens(sky_dev *d, sky_tensor *y, const sky_tensor *labels
     if (rc)
         return rc;
     const float *rows = f32(table), *instead = f32(mask_token);
-    float *to = f32_out(y);
-    return each(d, o.n * o.C, "annotation_tokens", e, [=] __device__(int64_t i) {
-        int64_t token = i, c = divide(&token, o.C);
-        float sum = 0;
-        if (hidden(o, token))
-            sum = instead[c];
-        else
-            for (int k = 0; k < o.pp; k++)
-                sum += static_cast<float>(w[k]) * rows[label_of(o, token, k) * o.C + c];
-        to[i] = sum;
-    });
+    float *to = f32_out(y), *rounded = reinterpret_cast<float *>(w + o.pp);
+    uintptr_t places = reinterpret_cast<uintptr_t>(rows) | reinterpret_cast<uintptr_t>(instead) | reinterpret_cast<uintptr_t>(to);
+    return o.C % 4 == 0 && places % 16 == 0 ? sum_tokens<4>(d, to, rows, instead, rounded, o, e) : sum_tokens<1>(d, to, rows, instead, rounded, o, e);
 }
 
 /* dtable (+)= A^T dy */
@@ -128,11 +146,11 @@ static int annotation_tokens_backward(sky_dev *d, sky_grad *dtable, sky_grad *dw
     static const char op[] = "annotation_tokens_backward";
     tokens o = describe(labels, table, mask, p);
     size_t wide = static_cast<size_t>(o.C > o.pp ? o.C : o.pp), part_bytes = column_bytes(o.n, static_cast<int64_t>(wide), 1);
-    char *scratch = static_cast<char *>(sky_cuda_scratch(d, part_bytes + 2 * static_cast<size_t>(o.pp) * sizeof(double) + static_cast<size_t>(o.n * o.V) * sizeof(float), op, e));
+    char *scratch = static_cast<char *>(sky_cuda_scratch(d, part_bytes + static_cast<size_t>(o.pp) * sizeof(double) + softmax_bytes(o.pp) + static_cast<size_t>(o.n * o.V) * sizeof(float), op, e));
     if (!scratch)
         return e->code;
-    double *part = reinterpret_cast<double *>(scratch), *w = reinterpret_cast<double *>(scratch + part_bytes), *gw = w + o.pp;
-    float *each_label = reinterpret_cast<float *>(gw + o.pp);
+    double *part = reinterpret_cast<double *>(scratch), *gw = reinterpret_cast<double *>(scratch + part_bytes), *w = gw + o.pp;
+    float *each_label = reinterpret_cast<float *>(w + o.pp) + o.pp;
     const float *g = f32(dy);
     int rc = softmax_of(d, w, f32(weight), o.pp, op, e);
     if (!rc && dtable->t.data)
