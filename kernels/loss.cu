@@ -232,7 +232,7 @@ static int mse(sky_dev *d, double *out, double *part, const pair &o, int64_t sam
     int rc = reduce<1>(d, out, part, (o.rows + RUN - 1) / RUN, "mse_sums", e, [=] __device__(int64_t r, int lane, double *v) {
         double sum = 0;
         for (int64_t i = r * RUN + lane; i < (r + 1) * RUN && i < o.rows; i += 32)
-            if (o.flag[i / o.per_sample]) {
+            if (o.flag[quotient(i, o.per_sample)]) {
                 double diff = static_cast<double>(o.a[i]) - static_cast<double>(o.b[i]);
                 sum += diff * diff;
             }
@@ -264,7 +264,7 @@ static int mse_backward(sky_dev *d, sky_grad *da, sky_grad *db, const sky_tensor
     const double *ps = static_cast<const double *>(s->data);
     int adda = da->add, addb = db->add;
     return each(d, o.rows, "mse_backward", e, [=] __device__(int64_t i) {
-        double scale = o.flag[i / o.per_sample] ? static_cast<double>(*g) * factor / (ps[1] + eps) * 2 / static_cast<double>(o.per_sample) : 0.0;
+        double scale = o.flag[quotient(i, o.per_sample)] ? static_cast<double>(*g) * factor / (ps[1] + eps) * 2 / static_cast<double>(o.per_sample) : 0.0;
         float v = static_cast<float>(scale * (static_cast<double>(o.a[i]) - static_cast<double>(o.b[i])));
         if (pa)
             give(pa + i, v, adda);

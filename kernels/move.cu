@@ -214,8 +214,8 @@ static int fold(sky_dev *d, sky_tensor *dx, const sky_tensor *dy, int p, sky_err
     float *to = f32_out(dx);
     const float *g = f32(dy);
     return each(d, sky_numel(dx), "fold", e, [=] __device__(int64_t i) {
-        int64_t b = i, c = divide(&b, C), px = divide(&b, W), py = divide(&b, H);
-        to[i] = g[(((b * h + py / p) * w + px / p) * C + c) * p * p + py % p * p + px % p];
+        int64_t b = i, c = divide(&b, C), px = divide(&b, W), py = divide(&b, H), x = divide(&px, p), y = divide(&py, p);
+        to[i] = g[(((b * h + py) * w + px) * C + c) * p * p + y * p + x];
     });
 }
 
@@ -225,8 +225,8 @@ static int pixel_shuffle(sky_dev *d, sky_tensor *y, const sky_tensor *x, int r, 
     float *to = f32_out(y);
     const float *from = f32(x);
     return each(d, sky_numel(y), "pixel_shuffle", e, [=] __device__(int64_t i) {
-        int64_t b = i, c = divide(&b, C), X = divide(&b, w * r), Y = divide(&b, h * r);
-        to[i] = from[(((b * h + Y / r) * w + X / r) * C + c) * r * r + Y % r * r + X % r];
+        int64_t b = i, c = divide(&b, C), X = divide(&b, w * r), Y = divide(&b, h * r), x = divide(&X, r), y = divide(&Y, r);
+        to[i] = from[(((b * h + Y) * w + X) * C + c) * r * r + y * r + x];
     });
 }
 
@@ -236,8 +236,8 @@ static int pixel_unshuffle(sky_dev *d, sky_tensor *dx, const sky_tensor *dy, int
     float *to = f32_out(dx);
     const float *g = f32(dy);
     return each(d, sky_numel(dx), "pixel_unshuffle", e, [=] __device__(int64_t i) {
-        int64_t b = i, k = divide(&b, r * r), c = divide(&b, C), x = divide(&b, w), y = divide(&b, h);
-        to[i] = g[((b * h * r + y * r + k / r) * w * r + x * r + k % r) * C + c];
+        int64_t b = i, k = divide(&b, r * r), c = divide(&b, C), x = divide(&b, w), y = divide(&b, h), right = divide(&k, r);
+        to[i] = g[((b * h * r + y * r + k) * w * r + x * r + right) * C + c];
     });
 }
 
