@@ -1,26 +1,15 @@
 #!/usr/bin/env bash
 # Reference tensors: the small copies in tests/data, and every file of the shared folder where there is one.
 set -u
-golden=${BUILD:-build}/tests/golden
-seed=${BUILD:-build}/tests/seed-weights
+. "$(dirname "$0")/t.sh"
+shown=("$T/out")
+golden=$B/tests/golden
+seed=$B/tests/seed-weights
 shared=${SKY_SHARED:-../shared}/golden
-tmp=$(mktemp -d) || exit 1
-trap 'rm -rf "$tmp"' EXIT
-n=0
-ok() { # status, description
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then
-        echo "ok $n - $2"
-    else
-        echo "not ok $n - $2"
-        grep -v ' ok$' "$tmp/out" | sed 's/^/# /' | head -20
-    fi
-}
-skip() { n=$((n + 1)); echo "ok $n - $1 # SKIP $2"; }
-status() { "$@" >"$tmp/out" 2>&1; echo $?; }
+status() { "$@" >"$T/out" 2>&1; echo $?; }
 
 replay() { # options... FILE: status 0 and at least one comparison
-    "$golden" "$@" >"$tmp/out" 2>&1 && ! grep -q ': 0 ok, 0 not ok, 0 skipped' "$tmp/out"
+    "$golden" "$@" >"$T/out" 2>&1 && ! grep -q ': 0 ok, 0 not ok, 0 skipped' "$T/out"
 }
 
 for f in tests/data/golden/*.safetensors; do
@@ -53,23 +42,23 @@ for dtype in f32 bf16; do
 done
 
 # What must be noticed.
-cp tests/data/golden/tiny_finetune_vit.safetensors "$tmp/bad.safetensors"
-chmod u+w "$tmp/bad.safetensors"
-printf '\x55\x55' | dd of="$tmp/bad.safetensors" bs=1 seek=$(($(stat -c %s "$tmp/bad.safetensors") - 2)) conv=notrunc 2>/dev/null
-[ "$(status "$golden" "$tmp/bad.safetensors")" = 1 ] && grep -q 'not ok$' "$tmp/out"
+cp tests/data/golden/tiny_finetune_vit.safetensors "$T/bad.safetensors"
+chmod u+w "$T/bad.safetensors"
+printf '\x55\x55' | dd of="$T/bad.safetensors" bs=1 seek=$(($(stat -c %s "$T/bad.safetensors") - 2)) conv=notrunc 2>/dev/null
+[ "$(status "$golden" "$T/bad.safetensors")" = 1 ] && grep -q 'not ok$' "$T/out"
 ok $? "a changed number exits 1"
-head -c 3000 tests/data/golden/ops.safetensors >"$tmp/cut.safetensors"
-[ "$(status "$golden" "$tmp/cut.safetensors")" = 3 ]
+head -c 3000 tests/data/golden/ops.safetensors >"$T/cut.safetensors"
+[ "$(status "$golden" "$T/cut.safetensors")" = 3 ]
 ok $? "a cut file exits 3"
-[ "$(status "$golden" "$tmp/none.safetensors")" = 4 ]
+[ "$(status "$golden" "$T/none.safetensors")" = 4 ]
 ok $? "an absent file exits 4"
 [ "$(status "$golden" --dtype f16 x)" = 2 ]
 ok $? "an unknown type exits 2"
 
 # Generated weights: the reference file's own, bit for bit, under its prefix.
 file=tests/data/golden/tiny_hr_only.safetensors
-[ "$(status "$seed" --config tiny --prefix d. -o "$tmp/w.safetensors")" = 0 ] && [ "$(status "$golden" --same-weights "$tmp/w.safetensors" $file)" = 0 ]
+[ "$(status "$seed" --config tiny --prefix d. -o "$T/w.safetensors")" = 0 ] && [ "$(status "$golden" --same-weights "$T/w.safetensors" $file)" = 0 ]
 ok $? "seed-weights: the weights of the reference file"
-[ "$(status "$seed" --config tiny --prefix e. -o "$tmp/w.safetensors")" = 0 ] && [ "$(status "$golden" --same-weights "$tmp/w.safetensors" $file)" = 1 ]
+[ "$(status "$seed" --config tiny --prefix e. -o "$T/w.safetensors")" = 0 ] && [ "$(status "$golden" --same-weights "$T/w.safetensors" $file)" = 1 ]
 ok $? "seed-weights: another prefix gives other weights"
-echo "1..$n"
+end

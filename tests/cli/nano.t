@@ -3,10 +3,7 @@
 # it looks at the example.
 set -u
 . "$(dirname "$0")/t.sh"
-if [ ! -x "$B/bin/sky-ingest" ]; then
-    echo "1..0 # SKIP built without GDAL: no sky-ingest"
-    exit 0
-fi
+[ -x "$B/bin/sky-ingest" ] || skip_all "built without GDAL: no sky-ingest"
 nano=examples/nano/nano.safetensors
 [ "$(wc -c <$nano)" -lt 8000000 ]; ok $? "the weights have less than 8 MB"
 "$B/bin/sky-ingest" -q -d toulouse examples/toulouse 2>"$T/err" | "$B/bin/sky-pack" -q -o "$T/scenes.sky" &&

@@ -2,30 +2,24 @@
 # One model trained by 1, 2 and 4 ranks with the same samples per step: the same samples in the same order, and losses
 # within 1e-6 (single precision rounds at 6e-8), though ranks lack modalities that others have. SKY_LONG=1: 20 steps.
 set -u
-train=${BUILD:-build}/tests/comm_train
-tmp=$(mktemp -d) || exit 1
-trap 'rm -rf "$tmp"' EXIT
-skip() { echo "1..0 # SKIP $1"; exit 0; }
-ldd "$train" | grep -q libmpi || skip "MPI is not built in"
-command -v mpirun >/dev/null || skip "no mpirun here"
-"$train" 1 2>&1 | grep 'does not offer it' >"$tmp/why" && skip "$(cat "$tmp/why")"
+. "$(dirname "$0")/t.sh"
+train=$B/tests/comm_train
+shown=("$T/1" "$T/2" "$T/4")
+ldd "$train" | grep -q libmpi || skip_all "MPI is not built in"
+command -v mpirun >/dev/null || skip_all "no mpirun here"
+"$train" 1 2>&1 | grep 'does not offer it' >"$T/why" && skip_all "$(cat "$T/why")"
 steps=3
 [ -n "${SKY_LONG:-}" ] && steps=20
-n=0
-ok() { # status, description
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; sed 's/^/# /' "$tmp"/[124] | head -40; fi
-}
 for ranks in 1 2 4; do
     # MPI's own memory is not ours to free.
     ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0" timeout 900 \
-        mpirun --allow-run-as-root --oversubscribe -n $ranks "$train" $steps >"$tmp/$ranks" 2>&1 && [ "$(grep -c ^step "$tmp/$ranks")" = $steps ]
+        mpirun --allow-run-as-root --oversubscribe -n $ranks "$train" $steps >"$T/$ranks" 2>&1 && [ "$(grep -c ^step "$T/$ranks")" = $steps ]
     ok $? "$steps steps with $ranks ranks; weights the same on all of them"
 done
 for ranks in 2 4; do
-    cmp -s <(sed 's/ rec .*//; /^step/!d' "$tmp/1") <(sed 's/ rec .*//; /^step/!d' "$tmp/$ranks")
+    cmp -s <(sed 's/ rec .*//; /^step/!d' "$T/1") <(sed 's/ rec .*//; /^step/!d' "$T/$ranks")
     ok $? "$ranks ranks: the same samples in the same order"
-    worst=$(paste -d' ' <(grep ^step "$tmp/1") <(grep ^step "$tmp/$ranks") | awk '
+    worst=$(paste -d' ' <(grep ^step "$T/1") <(grep ^step "$T/$ranks") | awk '
         { half = NF / 2
           for (i = 1; i <= half; i++) if ($i == "rec" || $i == "vae" || $i == "kl" || $i == "total") {
               d = ($(i + 1) - $(half + i + 1)) / $(i + 1); if (d < 0) d = -d; if (!(d <= worst)) worst = d; seen++ } }
@@ -33,4 +27,4 @@ for ranks in 2 4; do
     awk -v w="$worst" 'BEGIN { exit !(w ~ /^[0-9.e+-]+$/ && w + 0 <= 1e-6) }'
     ok $? "$ranks ranks: losses differ by at most $worst"
 done
-echo "1..$n"
+end

@@ -3,23 +3,10 @@
 # that dies ends the job with its number and reason and leaves the last checkpoint whole. SKY_LONG=1: more ranks, more ways
 # to die.
 set -u
-ring=$(cd "${BUILD:-build}/tests" && pwd)/comm_ring
-bin=$(cd "${BUILD:-build}/bin" && pwd)
-tmp=$(mktemp -d) || exit 1
-trap 'rm -rf "$tmp"' EXIT
-cd "$tmp" || exit 1
-n=0
-ok() { # status, description
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then
-        echo "ok $n - $2"
-    else
-        echo "not ok $n - $2"
-        sed 's/^/# /' out | head -30
-    fi
-}
-skip() { n=$((n + 1)); echo "ok $n - $1 # SKIP $2"; }
-end() { echo "1..$n"; exit; }
+. "$(dirname "$0")/t.sh"
+shown=("$T/out")
+ring=$B/tests/comm_ring
+cd "$T" || exit 1
 # A rank may be started as root in a container, and there may be more ranks than cores.
 ranks() { # ranks, seconds, arguments of comm_ring...: output in out, exit status in status, seconds taken in took
     local count=$1 limit=$2 from=$SECONDS
@@ -34,8 +21,8 @@ ranks() { # ranks, seconds, arguments of comm_ring...: output in out, exit statu
 ok $? "without mpirun: a single rank, for which MPI is not started"
 
 for tool in sky-pack sky-infer sky-score sky-tile sky-ingest; do
-    [ -x "$bin/$tool" ] || continue
-    ! ldd "$bin/$tool" | grep -q libmpi
+    [ -x "$B/bin/$tool" ] || continue
+    ! ldd "$B/bin/$tool" | grep -q libmpi
     ok $? "$tool is not linked to MPI"
 done
 SLURM_STEP_NUM_TASKS=4 SLURM_PROCID=1 "$ring" check >out 2>&1

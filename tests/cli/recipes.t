@@ -3,19 +3,9 @@
 # becomes shards, labels are the classes, the run asks for bands and classes that are there, and trains: with the tiny
 # model, two samples a step, six steps, from a generated pretrained model.
 set -u
-B=${BUILD:-build}
-T=$(mktemp -d) || exit 1
-trap 'rm -rf "$T"' EXIT
-bin=$(cd "$B/bin" && pwd)
-n=0
-ok() { # status, description
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; [ ! -f "$T/err" ] || sed 's/^/# /' "$T/err" | tail -5; fi
-}
-
+. "$(dirname "$0")/t.sh"
 if ! command -v python3 >/dev/null || [ ! -x "$B/bin/sky-ingest" ]; then
-    echo "1..0 # SKIP python3 or sky-ingest is missing"
-    exit 0
+    skip_all "python3 or sky-ingest is missing"
 fi
 lacks() { # lacks MESSAGE RECIPE VARIABLE...
     rm -rf "$T/lacking"
@@ -75,13 +65,12 @@ for set in atlantic sos c2smsfloods cabuar germany; do
         ok $? "$set, $split: $said"
     done
     if [ $can_train = no ]; then
-        n=$((n + 1))
-        echo "ok $n - $set: training # SKIP this build does not train"
+        skip "$set: training" "this build does not train"
         continue
     fi
     small pipelines/$set.yaml >"$T/$set/small.yaml"
     ln -s "$T/pretrained.safetensors" "$T/$set/skysensepp_release.ckpt"
-    (cd "$T/$set" && "$bin/sky-train" --out run small.yaml) >"$T/err" 2>&1 && [ -f "$T/$set/run/step-00000006.state" ] &&
+    (cd "$T/$set" && "$B/bin/sky-train" --out run small.yaml) >"$T/err" 2>&1 && [ -f "$T/$set/run/step-00000006.state" ] &&
         grep -q "backbone.pos_embed: from 'backbone_s[12].pos_embed', grid 2x2 resized" "$T/err" && grep -q '"step":6,"val":{"miou":0' "$T/$set/run/log.jsonl"
     ok $? "$set: six steps from a pretrained backbone, validated, written"
 done
@@ -121,4 +110,4 @@ ok $? "with the shards of others it goes on to the training"
 said=$(plan DATA="$T/list.json" WEIGHTS="$T/absent.safetensors") && rc=1 || rc=0
 [[ $rc = 0 && $said == *absent.safetensors* ]]
 ok $? "and says which weights are missing"
-echo "1..$n"
+end

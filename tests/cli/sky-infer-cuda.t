@@ -2,17 +2,9 @@
 # sky-infer on an emulated GPU (tests/emulate): predictions do not depend on whether their forward was queued piece by
 # piece, recorded or replayed, nor on which of the device's lanes is late. SKY_LONG=1: the work too.
 set -u
-B=${BUILD:-build}
+. "$(dirname "$0")/t.sh"
 infer=$B/tests/emulated_infer
-[ -x "$infer" ] || { echo "1..0 # SKIP no C++ compiler, so no emulated GPU"; exit 0; }
-T=$(mktemp -d)
-trap 'rm -rf "$T"' EXIT
-n=0 bad=0
-ok() { # ok STATUS-OF-TEST NAME
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; bad=1; sed 's/^/# /' "$T/err" 2>/dev/null | head -5; fi
-}
-same() { [ "$1" = "$2" ]; local rc=$?; [ $rc = 0 ] || printf '# %s\n# %s\n' "$1" "$2"; ok $rc "$3"; }
+[ -x "$infer" ] || skip_all "no C++ compiler, so no emulated GPU"
 
 # A model as small as its structure allows. Heads are 16 wide: the kernel for other widths takes minutes here over 4096 tokens.
 cat >"$T/least.yaml" <<YAML
@@ -57,5 +49,4 @@ for late in ${SKY_LONG:+1} 6; do
     EMU_LAZY=$late go "$T/p.tsv" "$T/c"; ok $? "$([ $late = 1 ] && echo the work || echo copies) as late as possible"
     cmp -s "$T/c" "$T/a"; ok $? "the same bytes"
 done
-echo "1..$n"
-exit $bad
+end

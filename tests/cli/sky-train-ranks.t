@@ -3,18 +3,10 @@
 # rounds at 6e-8); a run goes on with another number of ranks, and with the same number to the bit; a rank that is killed
 # or whose loss is not finite ends the job with its number, and what was written before is whole. SKY_LONG=1: 20 steps.
 set -u
-B=$(cd "${BUILD:-build}" && pwd)
-tmp=$(mktemp -d) || exit 1
-trap 'rm -rf "$tmp"' EXIT
-skip() { echo "1..0 # SKIP $1"; exit 0; }
-ldd "$B/bin/sky-train" | grep -q libmpi || skip "MPI is not built in"
-command -v mpirun >/dev/null || skip "no mpirun here"
-[ -x "$B/bin/sky-ingest" ] || skip "no sky-ingest in this build"
-n=0
-ok() { # status, description
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; sed 's/^/# /' "$tmp/err" | head -30; fi
-}
+. "$(dirname "$0")/t.sh"
+ldd "$B/bin/sky-train" | grep -q libmpi || skip_all "MPI is not built in"
+command -v mpirun >/dev/null || skip_all "no mpirun here"
+[ -x "$B/bin/sky-ingest" ] || skip_all "no sky-ingest in this build"
 steps=4
 [ -n "${SKY_LONG:-}" ] && steps=20
 half=$((steps / 2))
@@ -24,7 +16,7 @@ export ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0"
 ranks() { # number, options of sky-train...: exit status
     local count=$1
     shift
-    timeout -k 5 600 mpirun --allow-run-as-root --oversubscribe -n "$count" "$B/bin/sky-train" --threads 1 "$@" >"$tmp/err" 2>&1
+    timeout -k 5 600 mpirun --allow-run-as-root --oversubscribe -n "$count" "$B/bin/sky-train" --threads 1 "$@" >"$T/err" 2>&1
 }
 # How far the losses of run $1 are from those of run $2, relative, over the steps of $1; "nothing" if it has none.
 distance() {
@@ -37,10 +29,10 @@ PY
 }
 near() { [[ $1 =~ ^[0-9] ]] && awk -v d="$1" 'BEGIN { exit !(d <= 1e-6) }'; }
 
-"$B/bin/sky-ingest" --dataset flood3i --no-provenance tests/data/flood3i >"$tmp/q.stream" 2>"$tmp/err" &&
-    "$B/bin/sky-pack" -o "$tmp/train.sky" "$tmp/q.stream" 2>"$tmp/err"
+"$B/bin/sky-ingest" --dataset flood3i --no-provenance tests/data/flood3i >"$T/q.stream" 2>"$T/err" &&
+    "$B/bin/sky-pack" -o "$T/train.sky" "$T/q.stream" 2>"$T/err"
 ok $? "samples packed"
-cd "$tmp" || exit 1
+cd "$T" || exit 1
 cat >run.yaml <<YAML
 task: pretrain
 model: tiny
@@ -115,4 +107,4 @@ sed 's/^optimizer:.*/optimizer: {lr: 1000, clip: 0}/; s/^schedule:.*/schedule: {
 ranks 2 --out bad bad.yaml
 [ $? = 3 ] && grep -qE '^sky-train: rank [01] of 2 on .*: step [0-9]+: loss .*samples of rank' err && ! ls bad/step-000000[1-5]?.state >/dev/null 2>&1
 ok $? "a loss that is not finite ends the job with rank, step and samples"
-echo "1..$n"
+end

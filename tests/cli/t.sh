@@ -1,14 +1,15 @@
-# t.sh -- what the command-line tests share: TAP output and a folder T of their own. Source it: . "$(dirname "$0")/t.sh"
-# A test ends with `end`. Commands put their messages into $T/err, which is shown when a check fails.
-B=${BUILD:-build}
-T=$(mktemp -d) || exit 1
+# t.sh -- what the command-line tests share: TAP output, a folder T of their own, and where the build is, B. Source it: . "$(dirname "$0")/t.sh"
+# A test ends with `end`. Commands put their messages into $T/err, or what else `shown` lists: shown when a check fails.
+B=$(cd "${BUILD:-build}" && pwd) || exit 1
+T=$(mktemp -d) && T=$(cd "$T" && pwd) || exit 1
 trap 'rm -rf "$T"' EXIT
-n=0 bad=0
+n=0 bad=0 shown=("$T/err")
 ok() { # ok STATUS-OF-TEST NAME
     n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; bad=1; sed 's/^/# /' "$T/err" 2>/dev/null | tail -8; fi
+    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; bad=1; cat "${shown[@]}" 2>/dev/null | tail -20 | sed 's/^/# /'; fi
 }
 skip() { n=$((n + 1)); echo "ok $n - $1 # SKIP $2"; } # skip NAME WHY
+skip_all() { echo "1..0 # SKIP $1"; exit 0; } # skip_all WHY: before the first check
 same() { [ "$1" = "$2" ]; local rc=$?; [ $rc = 0 ] || printf '# %s\n# %s\n' "$1" "$2"; ok $rc "$3"; } # same GOT WANTED NAME
 # run STATUS STDERR-PATTERN NAME ARGS...: the command in `tool` with ARGS: exit status and message as wanted ("": nothing is
 # said); standard output is in $T/out.
