@@ -1,5 +1,5 @@
-/* read_internal.h -- the reader's state, shared by stream_read.c (inputs, plain streams), shard_read.c (finding blocks
- * and records) and decode.c (what threads do). Not for tools. */
+/* read_internal.h -- the reader's state, shared by stream_read.c (inputs), plain_read.c (records of plain streams),
+ * shard_read.c (finding blocks and records) and decode.c (what threads do). Not for tools. */
 #ifndef SKY_FORMAT_READ_INTERNAL_H
 #define SKY_FORMAT_READ_INTERNAL_H
 
@@ -94,6 +94,11 @@ int sky_wanted(char *const *select /* NULL: every field */, const char *field);
 int sky_bytes_left(const sky_in *in, uint64_t n, const char *what, sky_err *e) SKY_MUST_USE;
 /* n bytes into memory (padded to 64; a block of the pile, if there is one) that grows as they arrive when the input's size is unknown. */
 int sky_read_bytes(sky_in *in, sky_pile *pile /* NULL: none */, uint8_t **p, uint64_t n, const char *what, sky_err *e) SKY_MUST_USE;
+
+/* plain_read.c: the schema at the current position, which starts a stream; then 1 a sample, 0 the stream has ended or an optional
+ * record was skipped, or an error, which sticks */
+int sky_plain_begin(sky_reader *r, json_t **schema, sky_err *e) SKY_MUST_USE;
+int sky_plain_next(sky_reader *r, sky_sample *s, sky_err *e) SKY_MUST_USE;
 
 /* shard_read.c */
 int sky_shard_produce(sky_reader *r, sky_err *e) SKY_MUST_USE; /* find one thing and put it on the queue */
