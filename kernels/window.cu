@@ -70,6 +70,9 @@ static __global__ void window_rows(float *y, const float *qkv, const float *pad,
 
 static __device__ inline uint32_t pair_at(const uint16_t *p) { return *reinterpret_cast<const uint32_t *>(p); }
 
+/* Widths are even, so that every head's channels begin at a multiple of 8 bytes. */
+static __device__ inline float2 two_at(const float *p, int i) { return reinterpret_cast<const float2 *>(p)[i]; }
+
 /* D: the width rounded up to 16. */
 template <int D> static __global__ void window_mma(float *y, const float *qkv, const float *pad, const float *bias, const float *logit_scale, windows o)
 {
@@ -87,7 +90,7 @@ template <int D> static __global__ void window_mma(float *y, const float *qkv, c
         const float *q = part_of(o, qkv, pad, token, 0, h), *k = part_of(o, qkv, pad, token, 1, h), *v = part_of(o, qkv, pad, token, 2, h);
         float2 a = make_float2(0, 0), b = a, w = a; /* two channels per lane: D <= 64 */
         if (2 * lane < o.D)
-            a = make_float2(q[2 * lane], q[2 * lane + 1]), b = make_float2(k[2 * lane], k[2 * lane + 1]), w = make_float2(v[2 * lane], v[2 * lane + 1]);
+            a = two_at(q, lane), b = two_at(k, lane), w = two_at(v, lane);
         float ra = 1.0f / fmaxf(sqrtf(lanes_sum(a.x * a.x + a.y * a.y)), 1e-12f), rb = 1.0f / fmaxf(sqrtf(lanes_sum(b.x * b.x + b.y * b.y)), 1e-12f);
         if (2 * lane < D) {
             *reinterpret_cast<uint32_t *>(queries + i * (D + 8) + 2 * lane) = bf16_pair(a.x * ra, a.y * ra);
