@@ -3,7 +3,8 @@
  *
  *   v1 patches of a tile (im2col), cuBLASLt on them   <- linked
  *   (an implicit product with mma.sync was considered: it saves writing the patches, but on Hopper mma.sync reaches some
- *   60 % of the rate that cuBLASLt gets from wgmma, and the patches of a tile are read back from L2; to be measured)
+ *   60 % of the rate that cuBLASLt gets from wgmma. A tile of patches is 64 MiB, the L2 of an H100 50 MB: whether smaller
+ *   tiles, read back from L2, gain more than their smaller products lose is to be measured)
  * 1x1 needs no patches. A tile has as many pixels as fill TILE_BYTES, but never so few that the product leaves
  * multiprocessors idle. The weights [N,C,k,k] are brought into the patches' order [k*k,C] once per call.
  * Bound (computed, not measured): 2*B*H*W*N*C*k*k over the cuBLAS rate, plus patches written and read once (2*k*k*C bytes
