@@ -233,7 +233,7 @@ run 2 "is of optimizer 'adamw', this run's is 'sgd'" "another optimizer" --resum
 with seg.yaml 's/^steps: 6/steps: 100000/; s/every: 2/every: 100000/; s/, val: val.sky//' long.yaml
 wait_log() { for _ in $(seq 200); do [ -s "$1/log.jsonl" ] && return 0; sleep 0.05; done; return 1; }
 for sig in INT TERM HUP USR1; do
-    env --default-signal=INT "$train" --threads 1 --no-provenance -o "i$sig" long.yaml >out 2>err &
+    env --default-signal=$sig "$train" --threads 1 --no-provenance -o "i$sig" long.yaml >out 2>err &
     pid=$!
     wait_log "i$sig"
     kill -$sig $pid
