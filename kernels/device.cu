@@ -63,7 +63,7 @@ static int cuda_open(sky_dev **out, int index, int threads, sky_err *e)
     if (rc != cudaSuccess || !n)
         return sky_fail(e, SKY_EDEVICE, "device 'cuda': no usable GPU on this machine: %s", rc == cudaSuccess ? "none found" : cudaGetErrorString(rc));
     if (index >= n)
-        return sky_fail(e, SKY_EUSAGE, "device 'cuda:%d': this machine has %d, numbered from 0", index, n);
+        return sky_fail(e, SKY_EUSAGE, "device 'cuda:%d': this process sees %d, numbered from 0 (CUDA_VISIBLE_DEVICES and schedulers may hide others)", index, n);
     sky_dev *d = static_cast<sky_dev *>(sky_calloc(1, sizeof *d));
     if (!d)
         return sky_fail(e, SKY_ENOMEM, "device 'cuda': out of memory");
