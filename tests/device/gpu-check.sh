@@ -5,8 +5,8 @@
 #   REPORT=FILE       [build/gpu-report.txt]
 #   PYTHON=python3    one that has torch: the peer then runs in turn with ours
 #   SHARED=DIR        golden/ and reference/ of the project's shared folder [shared, then ../shared]
-# Where there is no nvcc, prebuilt/ of the package (make gpu-package) is used; cuBLASLt and NCCL may be those that came with
-# PYTHON's torch. Ends with 0 when nothing failed; what was skipped, and why, is in the report.
+# Where there is no nvcc, or building fails, prebuilt/ of the package (make gpu-package) is used; cuBLASLt and NCCL may be
+# those that came with PYTHON's torch. Ends with 0 when nothing failed; what was skipped, and why, is in the report.
 set -u
 cd "$(dirname "$0")/../.."
 device=${DEVICE:-cuda}
@@ -63,10 +63,19 @@ if make -s print-config 2>/dev/null | grep -q '^CUDA=yes' || [ "$device" = cpu ]
     # shellcheck disable=SC2086
     step build 240 make -s -j"$(getconf _NPROCESSORS_ONLN)" BUILD="$build" TOOLS="sky-infer sky-train" ${CUDA_ARCHS:+CUDA_ARCHS="$CUDA_ARCHS"} ${mpi:+MPI=yes} "$build/bin/sky-infer" "$build/bin/sky-train" $targets
     details 'error|Error' 20
-    bin=$build/tests infer=$build/bin/sky-infer train=$build/bin/sky-train
+    built=$rc
 else
-    say "SKIPPED build: no nvcc; prebuilt programs"
+    say "SKIPPED build: no nvcc"
+    built=1
+fi
+if [ "$built" = 0 ]; then
+    bin=$build/tests infer=$build/bin/sky-infer train=$build/bin/sky-train
+elif [ -d prebuilt ]; then
+    say "prebuilt programs"
     bin=prebuilt infer=prebuilt/sky-infer train=prebuilt/sky-train
+else
+    say "nothing was built, and there is no prebuilt/"
+    exit 1
 fi
 "$infer" --version | tee -a "$report"
 
