@@ -54,6 +54,12 @@ fi
 libraries=$("$python" -c 'import glob, sysconfig; print(":".join(glob.glob(sysconfig.get_path("purelib") + "/nvidia/*/lib")))' 2>/dev/null)
 [ -z "$libraries" ] || export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$libraries"
 
+# Models are named by their configurations, which no program here has beside it.
+mkdir -p "$build/data"
+ln -sfn "$PWD/pipelines" "$build/data/configs"
+SKY_DATA=$(cd "$build/data" && pwd)
+export SKY_DATA
+
 # ---- build
 tests="device_ops golden bench_model bench_device make-samples comm_ring"
 if make -s print-config 2>/dev/null | grep -q '^CUDA=yes' || [ "$device" = cpu ]; then
