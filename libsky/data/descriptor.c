@@ -286,7 +286,8 @@ static int check_ids(parser *p)
                     return sky_fail(p->e, SKY_ECORRUPT, "%s: path '%s' lacks the token '%s' that the sample's id is made of",
                                     at(p, "fields", p->d->field[i].name), sky_pattern_text(q), sky_pattern_token(want, t));
             if (!sky_pattern_tokens(want) && p->d->field[i].option)
-                return sky_fail(p->e, SKY_EUSAGE, "%s '%s': no token, such as {id} or *, that the sample's id could be made of", p->d->field[i].option, sky_pattern_text(q));
+                return sky_fail(p->e, SKY_EUSAGE, "%s '%s': no token, such as {id} or *, that the sample's id could be made of",
+                                p->d->field[i].option, sky_pattern_text(q));
             if (!sky_pattern_tokens(want))
                 return sky_fail(p->e, SKY_ECORRUPT, "%s: no token that the sample's id could be made of",
                                 at(p, "fields", p->d->field[i].name));

@@ -6,7 +6,8 @@
 enum { KINDS = 5 }; /* of sky_state_bytes */
 
 typedef struct {
-    uint64_t all, trained, statistics, loaded; /* values; loaded: that stay where they were loaded, in the device's memory */
+    uint64_t all, trained, statistics; /* values */
+    uint64_t loaded;                   /* those that the device reads as they were loaded */
     int tensors, trained_tensors;      /* statistics are not counted */
 } counts;
 

@@ -39,7 +39,8 @@ static char *caption_of(const sky_sample *pred, const char *query, const sky_cla
     return k && strcmp(k->name, number) ? sky_asprintf("%s, class %d %s", query, v, k->name) : sky_asprintf("%s, class %d", query, v);
 }
 
-static int draw(sky_sheet *s, const char *caption, const sky_field *image, const sky_field *label, const sky_field *map, const sky_sample *pred, sky_err *e)
+static int draw(sky_sheet *s, const char *caption, const sky_field *image, const sky_field *label, const sky_field *map, const sky_sample *pred,
+                sky_err *e)
 {
     uint8_t *rgb = NULL, *truth = NULL, *seen = NULL, colour[256][3];
     sky_sheet_map a, b, c;
@@ -60,7 +61,8 @@ static int draw(sky_sheet *s, const char *caption, const sky_field *image, const
     return rc;
 }
 
-int sky_gallery_add(sky_sheet *s, sky_truth *t, const sky_classes *cls, const sky_sample *pred, const char *field, const char *label_field, sky_err *e)
+int sky_gallery_add(sky_sheet *s, sky_truth *t, const sky_classes *cls, const sky_sample *pred, const char *field, const char *label_field,
+                    sky_err *e)
 {
     const char *named = json_string_value(json_object_get(pred->meta, "query")), *query = named ? named : pred->id;
     int64_t i = sky_truth_find(t, query);

@@ -59,7 +59,8 @@ static int write_caption(const sky_sheet *s, uint8_t *at, const char *caption)
     return 1;
 }
 
-int sky_sheet_add(sky_sheet *s, const char *caption, sky_sheet_map rgb, sky_sheet_map label, sky_sheet_map pred, const uint8_t colour[256][3], sky_err *e)
+int sky_sheet_add(sky_sheet *s, const char *caption, sky_sheet_map rgb, sky_sheet_map label, sky_sheet_map pred, const uint8_t colour[256][3],
+                  sky_err *e)
 {
     const size_t gap = s->rows ? 2 * GAP : 0, bytes = (gap + s->head + (size_t)s->cell) * s->row_bytes;
     uint8_t *block = sky_alloc(bytes);

@@ -250,8 +250,9 @@ static int check_segment(const reader *x)
     int rc = required(x, "optimizer.lr", !isnan(r->optimizer.lr));
     if (!rc)
         rc = required(x, "segment.classes", r->segment.classes > 0);
-    if (!rc)
-        rc = r->segment.bands.n ? SKY_OK : refuse(x, SKY_ECORRUPT, "segment.bands", "is missing: the names of the bands of field '%s', in order; bands that the data do not name get names here", r->segment.field);
+    if (!rc && !r->segment.bands.n)
+        rc = refuse(x, SKY_ECORRUPT, "segment.bands", "is missing: the names of the bands of field '%s', in order; bands that the data do not name get names here",
+                    r->segment.field);
     if (!rc)
         rc = required(x, "augment.crop", r->augment.crop > 0);
     if (!rc && r->segment.neck_scales.n != levels(r))

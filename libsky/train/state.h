@@ -3,7 +3,7 @@
  * Each is one flat F32 buffer of the device, in which every trained parameter has its place: 64-element aligned, in the
  * order of declaration, gaps zero. Ranks share the work by cutting the buffer, not the list of parameters: a rank owns
  * elements [from, to), holds moments and averages for these only, updates these, and the masters are then gathered.
- * All other parameters (frozen, unused, statistics) stay where they were loaded.
+ * All other parameters (frozen, unused, statistics) keep the values that were loaded.
  *
  * In F32 a parameter's slot points to its master. In BF16 the slots of SKY_PARAM_MATRIX point to a copy in BF16 that the
  * update refreshes (of frozen ones to one made once); everything else is as in F32. */
@@ -52,8 +52,8 @@ typedef struct {
     uint8_t *on_host;           /* per parameter: its loaded values are the host's, not the device's; NULL: they are one */
 } sky_state;
 
-/* ps has values (none in a dry run); those that the device reads as they are are brought to it. Masters are copies of them (what ps held of its own for them is freed),
- * moments are zero, averages are the weights. The slots of ps point into s until it is closed; then trained ones have no values. */
+/* ps has values (none in a dry run); those that the device reads as they are are brought to it. Masters are copies of them
+ * (what ps held of its own for them is freed), moments are zero, averages are the weights. The slots of ps point into s until it is closed; then trained ones have no values. */
 int sky_state_open(sky_state *s, sky_ctx *c, sky_params *ps, const sky_state_opts *o, sky_err *e) SKY_MUST_USE;
 void sky_state_close(sky_state *s); /* before ps and c are; zeroed s allowed */
 /* Bytes that sky_state_open will allocate, by kind: masters, gradients, moments, averages, copies. Needs no device. */

@@ -5,10 +5,11 @@
  * exchange within its warp), then the next one of its warp runs; a warp goes on until all its threads wait for the block.
  * Because it runs far ahead of its neighbours, a missing barrier gives wrong numbers; running threads, warps and blocks in
  * descending order too (emu_order), with asynchronous copies that land at once instead of as late as possible, catches
- * those where the ascending order happens to be right. Stricter than the machine: a thread that ends while others wait for it, lanes of a warp that
- * wait in different operations, a pointer argument that is not device memory, and host code that touches device memory
- * end the program. An error of the runtime is also that of the next cudaGetLastError, as on the machine. It says nothing about speed, or about memory ordering without a barrier. Multiply-adds are fused where
- * the host's compiler sees fit, which need not be where the device's does.
+ * those where the ascending order happens to be right. Stricter than the machine: a thread that ends while others wait for
+ * it, lanes of a warp that wait in different operations, a pointer argument that is not device memory, and host code that
+ * touches device memory end the program. An error of the runtime is also that of the next cudaGetLastError, as on the
+ * machine. It says nothing about speed, or about memory ordering without a barrier. Multiply-adds are fused where the host's
+ * compiler sees fit, which need not be where the device's does.
  *
  * Streams do their work at once, or, with their bit in emu_lazy, as late as possible: when the host or another stream
  * waits for it. A missing wait then reads what was there before, and memory used again too early loses what it held, if
