@@ -94,7 +94,7 @@ if command -v script >/dev/null; then
     [ $? -eq 2 ] && grep -q 'no input: name files' "$T/err"
     ok $? "no file and a terminal: it does not wait for somebody to type a stream"
 else
-    n=$((n + 1)); echo "ok $n - no file and a terminal # SKIP no script(1)"
+    skip "no file and a terminal" "no script(1)"
 fi
 head -c 30000 "$T/a.sky" >"$T/cut"
 expect 3 "ends" "truncated input" $tile --size 32 "$T/cut"

@@ -3,9 +3,8 @@
 # weights that do not train written as they were loaded. SKY_LONG=1: pretraining too, minutes.
 set -u
 . "$(dirname "$0")/t.sh"
-B=$(cd "$B" && pwd)
 gpu=("$B/tests/emulated_train" --device cuda --no-provenance) cpu=("$B/bin/sky-train" --device cpu --no-provenance)
-[ -x "${gpu[0]}" ] || { echo "1..0 # SKIP no C++ compiler, so no emulated GPU"; exit 0; }
+[ -x "${gpu[0]}" ] || skip_all "no C++ compiler, so no emulated GPU"
 close=$PWD/tests/device/close.sh
 "$B/bin/sky-ingest" --dataset flood3i --no-provenance tests/data/flood3i 2>"$T/err" | "$B/bin/sky-pack" -o "$T/q.sky" 2>>"$T/err"; ok $? "samples"
 cd "$T" || exit 1
