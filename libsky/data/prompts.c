@@ -145,7 +145,10 @@ static int parse_line(sky_prompts *p, char *s, uint64_t line, sky_err *e)
 static int parse_text(sky_prompts *p, char *s, size_t n, const char *name, sky_cli *cli, sky_err *e)
 {
     uint64_t line = 1;
-    for (char *end = s + n; s < end; line++) {
+    char *end = s + n;
+    if (n >= 3 && !memcmp(s, "\xef\xbb\xbf", 3)) /* a UTF-8 byte-order mark is no part of the first id */
+        s += 3;
+    for (; s < end; line++) {
         char *stop = memchr(s, '\n', (size_t)(end - s));
         char *next = stop ? stop + 1 : end; /* the byte at end is a NUL of ours */
         char *last = stop ? stop : end;

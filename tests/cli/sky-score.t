@@ -70,6 +70,9 @@ ok $? "without a class table the values that occur are the classes"
 printf 'a\tb\t1\na\tc\t2\nb\ta\t1\nc\ta\t2\n' >p.tsv
 gives 0 --labels labels-*.sky --prompts p.tsv -- good.sky && cmp -s out table
 ok $? "prompts file says the same as the labels"
+printf '\357\273\277' | cat - p.tsv >marked.tsv
+gives 0 --labels labels-*.sky --prompts marked.tsv -- good.sky && cmp -s out table
+ok $? "a byte-order mark at the start of a prompts file is skipped"
 printf 'c\ta\t1\n' >>p.tsv
 gives 0 --labels labels-*.sky --prompts p.tsv -- unasked.sky && says "5 of 5"
 ok $? "prompts file asks for a class the label does not hold"
