@@ -121,6 +121,18 @@ static void add_nodata(tags *a, const sky_field *f, char text[40])
     add(a, 42113, ASCII, (uint32_t)strlen(text) + 1, (const uint8_t *)text);
 }
 
+/* The colours of a class table, for values of one U8 band: all reds, all greens, all blues, of 16 bits each. 0: it has none. */
+static int colours_of(const sky_field *f, const layout *l, uint8_t map[3 * 256 * 2])
+{
+    uint8_t rgb[256][3];
+    if (l->bands != 1 || f->dtype != SKY_U8 || !sky_field_palette(f, rgb))
+        return 0;
+    for (int c = 0; c < 3; c++)
+        for (int v = 0; v < 256; v++)
+            sky_put_le(map + 2 * (256 * c + v), 257u * rgb[v][c], 2);
+    return 1;
+}
+
 /* Header, directory and long values; the pixels follow at *data_at. */
 static int write_directory(sky_out *o, tags *a, uint32_t data_at, sky_err *e)
 {
@@ -167,11 +179,12 @@ int sky_tiff_write(sky_out *o, const sky_field *f, sky_err *e)
 {
     layout l = {0};
     tags a = {.n = 0};
-    uint8_t matrix[128], keys[32];
+    uint8_t matrix[128], keys[32], map[3 * 256 * 2];
     char nodata[40];
     int rc = layout_of(&l, f, e);
     if (rc)
         return rc;
+    const int coloured = colours_of(f, &l, map);
     uint32_t strips = l.interleaved ? 1 : (uint32_t)l.bands, strip = (uint32_t)(f->nbytes / strips);
     uint8_t *bits = sky_alloc(2 * l.bands), *format = sky_alloc(2 * l.bands), *extra = sky_alloc(2 * l.bands);
     uint8_t *offset = sky_alloc(4 * (size_t)strips), *count = sky_alloc(4 * (size_t)strips);
@@ -187,12 +200,14 @@ int sky_tiff_write(sky_out *o, const sky_field *f, sky_err *e)
         add_number(&a, 257, LONG, (uint32_t)l.height);
         add(&a, 258, SHORT, (uint32_t)l.bands, bits);
         add_number(&a, 259, SHORT, 1);
-        add_number(&a, 262, SHORT, 1); /* black is zero */
+        add_number(&a, 262, SHORT, coloured ? 3 : 1); /* indices of colours, or black is zero */
         add(&a, 273, LONG, strips, offset);
         add_number(&a, 277, SHORT, (uint32_t)l.bands);
         add_number(&a, 278, LONG, (uint32_t)l.height);
         add(&a, 279, LONG, strips, count);
         add_number(&a, 284, SHORT, l.interleaved ? 1 : 2);
+        if (coloured)
+            add(&a, 320, SHORT, 3 * 256, map);
         if (l.bands > 1)
             add(&a, 338, SHORT, (uint32_t)l.bands - 1, extra);
         add(&a, 339, SHORT, (uint32_t)l.bands, format);

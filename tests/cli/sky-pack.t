@@ -148,6 +148,22 @@ if command -v gdalinfo >/dev/null; then
 else
     skip "GDAL reads the TIFF" "no gdalinfo"
 fi
+if [ -x "$bin/bin/sky-ingest" ] && command -v python3 >/dev/null; then
+    "$bin/bin/sky-ingest" -d flood3i tests/data/flood3i 2>"$T/err" | "$pack" --extract tif -C "$T/colours" 2>>"$T/err"
+    python3 - "$T"/colours/*.tif >"$T/out" 2>>"$T/err" <<'PY'
+import struct, sys
+for path in sys.argv[1:]:
+    b = open(path, "rb").read()
+    at, = struct.unpack_from("<I", b, 4)
+    t = {k: (n, v) for k, _, n, v in (struct.unpack_from("<HHII", b, at + 2 + 12 * i) for i in range(struct.unpack_from("<H", b, at)[0]))}
+    label, n = path.endswith(".label.tif"), 320 in t and t[320][0]
+    water = n and [struct.unpack_from("<H", b, t[320][1] + 2 * (256 * c + 5))[0] for c in range(3)]  # class 5: [61,230,250]
+    print(label, t[262][1], water if label else n)
+PY
+    same "$(sort -u "$T/out")" "$(printf 'False 1 False\nTrue 3 [15677, 59110, 64250]')" "labels have the colours of their classes in TIFFs, images have none"
+else
+    skip "labels have the colours of their classes in TIFFs" "no sky-ingest, or no python3"
+fi
 # Which of the two keys a TIFF has for its EPSG code: 2048 geographic, 3072 projected.
 key_of() { # key_of EPSG PIXEL WEST NORTH
     printf '%s\n' "$2" 0 0 "-$2" "$3" "$4" >"$tmp/geo/a_0_0.hr.tfw"
