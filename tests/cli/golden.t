@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
 # Reference tensors: the small copies in tests/data, and every file of the shared folder where there is one.
-set -u
 . "$(dirname "$0")/t.sh"
 shown=("$T/out")
 golden=$B/tests/golden

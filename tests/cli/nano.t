@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # The small model of examples/nano segments a scene it has not seen from one example of another, whichever slots the classes get:
 # it looks at the example.
-set -u
 . "$(dirname "$0")/t.sh"
 [ -x "$B/bin/sky-ingest" ] || skip_all "built without GDAL: no sky-ingest"
 nano=examples/nano/nano.safetensors

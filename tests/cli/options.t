@@ -1,7 +1,6 @@
 #!/bin/bash
 # What every tool has in common at the command line: --help and the manual page name the same options, and a tool refuses
 # the common ones that it has no use for.
-set -u
 . "$(dirname "$0")/t.sh"
 
 in_help() { "$1" --help | sed -nE 's/^  (-(.), |    )--([a-z0-9-]+) .*/\2 \3/p'; }

@@ -1,6 +1,5 @@
 #!/bin/bash
 # Where the tools find what ships with them: beside their own folder (wherever that is), in $SKY_DATA, nowhere else here.
-set -u
 . "$(dirname "$0")/t.sh"
 mkdir -p "$T/opt/bin" "$T/data"
 cp "$B/bin/sky-ingest" "$T/opt/bin"

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Ranks over MPI on two hosts: network namespaces with an address each, joined by a pair of virtual interfaces. mpirun
 # starts its daemon on the other one through a command in ssh's place. SKY_LONG=1: the link between them goes down.
-set -u
 . "$(dirname "$0")/t.sh"
 shown=("$T/out")
 ring=$B/tests/comm_ring

@@ -2,7 +2,6 @@
 # Ranks over MPI on one machine: every call of train/comm.h, also with emulated GPUs and NCCL between them, and that a rank
 # that dies ends the job with its number and reason and leaves the last checkpoint whole. SKY_LONG=1: more ranks, more ways
 # to die.
-set -u
 . "$(dirname "$0")/t.sh"
 shown=("$T/out")
 ring=$B/tests/comm_ring

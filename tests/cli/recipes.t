@@ -2,7 +2,6 @@
 # The fine-tuning sets as their downloads are laid out, with pixels of another place (tests/data/make_recipes.py): every split
 # becomes shards, labels are the classes, the run asks for bands and classes that are there, and trains: with the tiny
 # model, two samples a step, six steps, from a generated pretrained model.
-set -u
 . "$(dirname "$0")/t.sh"
 if ! command -v python3 >/dev/null || [ ! -x "$B/bin/sky-ingest" ]; then
     skip_all "python3 or sky-ingest is missing"

@@ -1,7 +1,6 @@
 #!/bin/bash
 # sky-infer on an emulated GPU (tests/emulate): predictions do not depend on whether their forward was queued piece by
 # piece, recorded or replayed, nor on which of the device's lanes is late. SKY_LONG=1: the work too.
-set -u
 . "$(dirname "$0")/t.sh"
 infer=$B/tests/emulated_infer
 [ -x "$infer" ] || skip_all "no C++ compiler, so no emulated GPU"

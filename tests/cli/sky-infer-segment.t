@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
 # sky-infer with a network that sky-train fine-tuned: no prompts, any size of picture, what its weights say is what it does.
-set -u
 . "$(dirname "$0")/t.sh"
 [ -x "$B/bin/sky-ingest" ] || skip_all "sky-ingest is missing"
 "$B/bin/sky-ingest" -q -d toulouse examples/toulouse | "$B/bin/sky-tile" -q --size 128 --drop-empty | "$B/bin/sky-pack" -q -o "$T/tiles.sky"

@@ -1,7 +1,6 @@
 #!/bin/bash
 # sky-infer from the outside: prompts made and used, both protocols, same bytes whatever threads and batch, streams, wrong
 # arguments and inputs, --keep-going, full disk, closed output, interruption, failing memory.
-set -u
 . "$(dirname "$0")/t.sh"
 infer=$B/bin/sky-infer
 tool=("$infer")

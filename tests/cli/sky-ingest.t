@@ -1,6 +1,5 @@
 #!/bin/bash
 # sky-ingest from the outside: every layout and container, wrong arguments, damage, full disk, failing memory.
-set -u
 . "$(dirname "$0")/t.sh"
 ingest=$B/bin/sky-ingest dump=$B/tests/stream_dump
 tool=("$ingest")

@@ -148,8 +148,8 @@ if command -v gdalinfo >/dev/null; then
 else
     skip "GDAL reads the TIFF" "no gdalinfo"
 fi
-if [ -x "$bin/bin/sky-ingest" ] && command -v python3 >/dev/null; then
-    "$bin/bin/sky-ingest" -d flood3i tests/data/flood3i 2>"$T/err" | "$pack" --extract tif -C "$T/colours" 2>>"$T/err"
+if [ -x "$B/bin/sky-ingest" ] && command -v python3 >/dev/null; then
+    "$B/bin/sky-ingest" -d flood3i tests/data/flood3i 2>"$T/err" | "$pack" --extract tif -C "$T/colours" 2>>"$T/err"
     python3 - "$T"/colours/*.tif >"$T/out" 2>>"$T/err" <<'PY'
 import struct, sys
 for path in sys.argv[1:]:
@@ -166,10 +166,10 @@ else
 fi
 # Which of the two keys a TIFF has for its EPSG code: 2048 geographic, 3072 projected.
 key_of() { # key_of EPSG PIXEL WEST NORTH
-    printf '%s\n' "$2" 0 0 "-$2" "$3" "$4" >"$tmp/geo/a_0_0.hr.tfw"
-    printf 'dataset: geo\nfields: {hr: {role: image, path: "{id}.hr.tif", crs: "EPSG:%s"}}\n' "$1" >"$tmp/geo.yaml"
-    "$bin/bin/sky-ingest" -d "$tmp/geo.yaml" "$tmp/geo" 2>"$tmp/err" | "$pack" --extract tif -C "$tmp/tif" 2>>"$tmp/err"
-    python3 - "$tmp/tif/a_0_0.hr.tif" <<'PY'
+    printf '%s\n' "$2" 0 0 "-$2" "$3" "$4" >"$T/geo/a_0_0.hr.tfw"
+    printf 'dataset: geo\nfields: {hr: {role: image, path: "{id}.hr.tif", crs: "EPSG:%s"}}\n' "$1" >"$T/geo.yaml"
+    "$B/bin/sky-ingest" -d "$T/geo.yaml" "$T/geo" 2>"$T/err" | "$pack" --extract tif -C "$T/tif" 2>>"$T/err"
+    python3 - "$T/tif/a_0_0.hr.tif" <<'PY'
 import struct, sys
 b = open(sys.argv[1], "rb").read()
 at, = struct.unpack_from("<I", b, 4)
@@ -180,14 +180,14 @@ for i in range(struct.unpack_from("<H", b, at)[0]):
         print(k[12], k[15])
 PY
 }
-if [ -x "$bin/bin/sky-ingest" ]; then
-    "$bin/bin/sky-ingest" -d folder --images '{id:a_0_0}.jpg' tests/data/flood3i/Images | "$pack" --extract tif -C "$tmp/geo"
+if [ -x "$B/bin/sky-ingest" ]; then
+    "$B/bin/sky-ingest" -d folder --images '{id:a_0_0}.jpg' tests/data/flood3i/Images | "$pack" --extract tif -C "$T/geo"
     [ "$(key_of 4547 0.5 500000 3400000)" = "3072 4547" ] && [ "$(key_of 32631 10 300000 4800000)" = "3072 32631" ] &&
         [ "$(key_of 4326 0.0001 1.4 43.6)" = "2048 4326" ] && [ "$(key_of 7844 0.0001 148.1 -35.2)" = "2048 7844" ]
     ok $? "projected and geographic systems are told apart in TIFFs, also beyond 4001..4999"
-    sed "s/EPSG:[0-9]*\"/LOCAL_CS['here']\"/" "$tmp/geo.yaml" >"$tmp/local.yaml"
-    "$bin/bin/sky-ingest" -d "$tmp/local.yaml" "$tmp/geo" | "$pack" --extract tif -C "$tmp/tif" 2>"$tmp/err"
-    grep -q "field 'hr': the coordinate reference system, which is WKT and not an EPSG code: left out" "$tmp/err"
+    sed "s/EPSG:[0-9]*\"/LOCAL_CS['here']\"/" "$T/geo.yaml" >"$T/local.yaml"
+    "$B/bin/sky-ingest" -d "$T/local.yaml" "$T/geo" | "$pack" --extract tif -C "$T/tif" 2>"$T/err"
+    grep -q "field 'hr': the coordinate reference system, which is WKT and not an EPSG code: left out" "$T/err"
     ok $? "a reference system that a TIFF does not get is named"
 else
     skip "projected and geographic systems are told apart" "sky-ingest is missing"

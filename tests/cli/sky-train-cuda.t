@@ -1,7 +1,6 @@
 #!/bin/bash
 # sky-train on an emulated GPU (tests/emulate): losses and gradient norms of the CPU, the same bits when resumed, and
 # weights that do not train written as they were loaded. SKY_LONG=1: pretraining too, minutes.
-set -u
 . "$(dirname "$0")/t.sh"
 gpu=("$B/tests/emulated_train" --device cuda --no-provenance) cpu=("$B/bin/sky-train" --device cpu --no-provenance)
 [ -x "${gpu[0]}" ] || skip_all "no C++ compiler, so no emulated GPU"

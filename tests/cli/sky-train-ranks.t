@@ -2,7 +2,6 @@
 # sky-train on several ranks: 1 rank with 4 samples, 2 with 2 and 4 with 1 have the same losses to 1e-6 (single precision
 # rounds at 6e-8); a run goes on with another number of ranks, and with the same number to the bit; a rank that is killed
 # or whose loss is not finite ends the job with its number, and what was written before is whole. SKY_LONG=1: 20 steps.
-set -u
 . "$(dirname "$0")/t.sh"
 ldd "$B/bin/sky-train" | grep -q libmpi || skip_all "MPI is not built in"
 command -v mpirun >/dev/null || skip_all "no mpirun here"

@@ -3,7 +3,6 @@
 # interruption and SIGKILL, checkpoints that are broken, wrong arguments and inputs, losses that are not finite, full disk.
 # The shards are tiles of examples/toulouse. SKY_LONG=1: 20 kills instead of 3 (2026-11-26: 20 kills within 60 steps, the weights,
 # state and average the same to the bit; nine minutes on two cores that other work held).
-set -u
 . "$(dirname "$0")/t.sh"
 train=$B/bin/sky-train
 tool=("$train" --threads 1 --no-provenance)

@@ -1,5 +1,6 @@
 # t.sh -- what the command-line tests share: TAP output, a folder T of their own, and where the build is, B. Source it: . "$(dirname "$0")/t.sh"
 # A test ends with `end`. Commands put their messages into $T/err, or what else `shown` lists: shown when a check fails.
+set -u # a name that a test does not set is a mistake, not an empty word
 B=$(cd "${BUILD:-build}" && pwd) || exit 1
 T=$(mktemp -d) && T=$(cd "$T" && pwd) || exit 1
 trap 'rm -rf "$T"' EXIT
