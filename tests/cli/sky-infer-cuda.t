@@ -5,32 +5,8 @@
 infer=$B/tests/emulated_infer
 [ -x "$infer" ] || skip_all "no C++ compiler, so no emulated GPU"
 
-# A model as small as its structure allows. Heads are 16 wide: the kernel for other widths takes minutes here over 4096 tokens.
-cat >"$T/least.yaml" <<YAML
-vocab: 16
-swin_dim: 8
-swin_depths: [1, 1, 1, 1]
-swin_heads: [1, 1, 1, 1]
-swin_window: 4
-attn_dims: [16, 16, 16]
-attn_heads: 1
-vit_dim: 16
-vit_depth: 2
-vit_heads: 1
-vit_img: [8, 8]
-vit_out: [0, 1]
-vit_merge: 1
-fus_dim: 16
-fus_depth: 1
-fus_heads: 1
-vae_conv: 8
-vae_z: 8
-vae_codes: 8
-uper_channels: 8
-uper_pools: [1, 2]
-YAML
 "$B/bin/sky-ingest" --dataset flood3i --no-provenance tests/data/flood3i 2>"$T/err" | "$B/bin/sky-pack" -o "$T/q.sky" 2>>"$T/err"; ok $? "samples"
-"$B/tests/seed-weights" --config "$T/least.yaml" -o "$T/w.safetensors" 2>"$T/err"; ok $? "weights"
+"$B/tests/seed-weights" --config tests/data/least.yaml -o "$T/w.safetensors" 2>"$T/err"; ok $? "weights"
 "$B/bin/sky-infer" --keep-going --make-prompts 4 "$T/q.sky" 2>/dev/null | grep -v '^#' | head -3 >"$T/p.tsv"
 go() { # go PROMPTS OUT [OPTION...]
     "$infer" --device cuda -v -m "$T/w.safetensors" --prompts "$1" --size 128 --probabilities --no-provenance "${@:3}" "$T/q.sky" >"$2" 2>"$T/err"

@@ -6,33 +6,9 @@ gpu=("$B/tests/emulated_train" --device cuda --no-provenance) cpu=("$B/bin/sky-t
 [ -x "${gpu[0]}" ] || skip_all "no C++ compiler, so no emulated GPU"
 close=$PWD/tests/device/close.sh
 "$B/bin/sky-ingest" --dataset flood3i --no-provenance tests/data/flood3i 2>"$T/err" | "$B/bin/sky-pack" -o "$T/q.sky" 2>>"$T/err"; ok $? "samples"
+cp tests/data/least.yaml "$T"
 cd "$T" || exit 1
 
-# A model as small as its structure allows.
-cat >least.yaml <<YAML
-vocab: 16
-swin_dim: 8
-swin_depths: [1, 1, 1, 1]
-swin_heads: [1, 1, 1, 1]
-swin_window: 4
-attn_dims: [16, 16, 16]
-attn_heads: 1
-vit_dim: 16
-vit_depth: 2
-vit_heads: 1
-vit_img: [8, 8]
-vit_out: [0, 1]
-vit_merge: 1
-fus_dim: 16
-fus_depth: 1
-fus_heads: 1
-vae_conv: 8
-vae_z: 8
-vae_codes: 8
-uper_channels: 8
-uper_pools: [1, 2]
-frozen_blocks: 1
-YAML
 cat >segment.yaml <<YAML
 task: segment
 model: {base: least.yaml, vit_img: [32, 32]}
