@@ -88,7 +88,7 @@ static int by_asks(const void *a, const void *b, void *arg)
 
 static void find_kinds(kinds *k, sky_catalogue *c)
 {
-    uint64_t *order = k->asking; /* by what they offer, for now */
+    uint64_t *order = k->asking; /* sorted by what they offer first, to find the kinds, then by what they ask for */
     for (uint64_t i = 0; i < c->n; i++)
         order[i] = i;
     qsort_r(order, c->n, sizeof *order, by_offers, c);
